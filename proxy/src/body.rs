@@ -8,27 +8,30 @@
 //!                       may arrive (progress)
 //!            Spooled    returns them, once per attempt
 //! pace     the body of a response is sent at a limited rate: Pacer; while it waits, nothing is read from the backend
+//! compress the body of a response is compressed as it is streamed: Coder; flushed whenever the backend pauses. The next part is
+//!          compressed after the client has received the last one
 //! ```
 //!
 //! The stage is called from:
 //!
 //! ```text
-//! client     backend            carrier   spool                 limit            pace
-//! HTTP/1     HTTP/1             http1     http1/receive         http1/upload     http1/relay
-//! HTTP/2     HTTP/1             http1     http1/streams/spool   http1/frames     http1/streams
-//! any        HTTP/2             pingora   (streamed)            http/attempt     http/staged
-//! HTTP/1     HTTP/1, upgrade    pingora   http/staged           http/attempt     http/staged
-//! any        any, with `--carriers pingora`   http/staged       http/attempt     http/staged
+//! client     backend            carrier   spool                 limit            pace           compress
+//! HTTP/1     HTTP/1             http1     http1/receive         http1/upload     http1/relay    http1/relay
+//! HTTP/2     HTTP/1             http1     http1/streams/spool   http1/frames     http1/streams  http1/streams
+//! any        HTTP/2             pingora   (streamed)            http/attempt     http/staged    http/staged
+//! HTTP/1     HTTP/1, upgrade    pingora   http/staged           http/attempt     http/staged    http/staged
+//! any        any, with `--carriers pingora`   http/staged       http/attempt     http/staged    http/staged
 //! ```
 //!
 //! An external authorization service that needs the request body (`forwardBody`) causes it to be buffered in memory, within the
 //! same budget, and the backend receives it from there (`Held`).
 //!
-//! The rule determines what is done (`Step::BodySize`, `Step::Spool`, `Step::Pace`). Requests without a body are not affected,
-//! nor is a body with a Content-Length that has arrived together with the head. Files are written and read by blocking threads,
-//! never by a worker.
+//! The rule determines what is done (`Step::BodySize`, `Step::Spool`, `Step::Compress`, `Step::Pace`). Requests without a body
+//! are not affected, nor is a body with a Content-Length that has arrived together with the head. Files are written and read by
+//! blocking threads, never by a worker.
 
 mod budget;
+mod coder;
 mod file;
 mod pace;
 mod progress;
@@ -48,7 +51,13 @@ use bytes::Bytes;
 use portcullis_routing::step::Spool;
 
 use self::{budget::Budget, file::Files, progress::Progress};
-pub(crate) use self::{budget::Usage, pace::Pacer, receiving::Receiving, spooled::Spooled};
+pub(crate) use self::{
+    budget::Usage,
+    coder::{Coder, EncoderFailed},
+    pace::Pacer,
+    receiving::Receiving,
+    spooled::Spooled,
+};
 use crate::conn::ConnInfo;
 
 /// The reason in a 503 if a body cannot be buffered.

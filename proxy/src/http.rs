@@ -10,7 +10,7 @@
 //! upstream_response_filter response what the client gets; retry by status
 //! fail_*, error_*         retry     another attempt, or
 //! fail_to_proxy           response  an answer of our own
-//! logging                 access_log
+//! logging                 access_log; coded: the session returns
 //! ```
 
 mod access_line;
@@ -19,6 +19,8 @@ pub(crate) mod answer;
 pub(crate) mod attempt;
 pub(crate) mod check;
 pub(crate) mod client;
+mod coded;
+mod compress;
 pub(crate) mod context;
 pub(crate) mod forwarded;
 pub(crate) mod headers;
@@ -308,6 +310,7 @@ impl ProxyHttp for HttpService {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        coded::remove(session, context);
         context.finish(session.body_bytes_sent(), error.is_some());
     }
 

@@ -17,6 +17,7 @@ mod http_beside;
 mod http_body_size;
 mod http_check;
 mod http_clients;
+mod http_compress;
 mod http_dial;
 mod http_filters;
 mod http_forward_body;

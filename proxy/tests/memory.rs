@@ -8,6 +8,7 @@ mod support;
 
 use std::{
     future::poll_fn,
+    io::Write,
     net::SocketAddr,
     sync::{
         Arc,
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
 use portcullis_proxy::Carriers;
+use portcullis_routing::{Rule, Step, Steps, step::Compress};
 use support::{
     client,
     site::{Site, backend, h2 as over_h2, rule, share},
@@ -28,7 +30,7 @@ use support::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Mutex, watch},
     task::JoinHandle,
 };
 
@@ -41,6 +43,12 @@ const LENGTH: usize = 64 << 20;
 const HELD: usize = 24 << 20;
 /// The memory that the process may need for it, in KiB: what is held in the test's own ends is in it.
 const GROWTH: usize = 8 << 10;
+
+/// The length of a body that is compressed. Most of the time for it is that of the encoder.
+const COMPRESSED: usize = 16 << 20;
+
+/// Held by the test that measures memory.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 static CHUNK: [u8; 64 << 10] = [b'a'; 64 << 10];
 
@@ -66,6 +74,7 @@ struct Progress {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_body_is_not_held_whoever_is_slow() {
+    let _alone = ALONE.lock().await;
     for carriers in [Carriers::All, Carriers::Pingora] {
         let proxy = start_with(|options| options.carriers = carriers);
         for client in [Speaks::Http1, Speaks::Http2] {
@@ -92,6 +101,111 @@ async fn a_large_body_is_not_held_whoever_is_slow() {
                     let growth = resident("VmHWM:").saturating_sub(before);
                     assert!(growth < GROWTH, "{name}: the process grew by {growth} KiB");
                 }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_is_not_held_while_it_is_compressed() {
+    let _alone = ALONE.lock().await;
+    let mut compress = Compress::default();
+    (compress.gzip.is_on, compress.brotli.is_on) = (true, true);
+    let compress = Arc::new(compress);
+    for carriers in [Carriers::All, Carriers::Pingora] {
+        let proxy = start_with(|options| options.carriers = carriers);
+        for coding in ["gzip", "br"] {
+            let name = format!("{carriers:?}, {coding}");
+            let endpoint = serve_text().await;
+            let steps = Steps::new([Step::Compress(Arc::clone(&compress))]);
+            let rule = Rule { steps, ..rule([share(1, Ok(backend(&[endpoint])))]) };
+            let at = Site::of(rule).serve(&proxy).await;
+            let before = resident("VmRSS:");
+            forget_the_peak();
+            let client = client::h2(client::connect(at).await).await;
+            let request = Request::get("http://a.example/").header("accept-encoding", coding);
+            let mut send = client.send.ready().await.unwrap();
+            let (answer, _) = send.send_request(request.body(()).unwrap(), true).unwrap();
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.headers()["content-encoding"], coding);
+            let mut stream = answer.into_body();
+            let mut decoder = Decoder::new(coding);
+            while let Some(part) = stream.data().await {
+                let part = part.unwrap();
+                stream.flow_control().release_capacity(part.len()).unwrap();
+                decoder.put(&part);
+            }
+            assert_eq!(decoder.end(), COMPRESSED, "{name}");
+            let growth = resident("VmHWM:").saturating_sub(before);
+            assert!(growth < GROWTH, "{name}: the process grew by {growth} KiB");
+        }
+    }
+}
+
+/// A backend that sends a body of [`COMPRESSED`] bytes, in part at random.
+async fn serve_text() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        read_head(&mut tcp).await;
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {COMPRESSED}\r\n\r\n");
+        tcp.write_all(head.as_bytes()).await.unwrap();
+        let mut chunk = CHUNK;
+        for n in 0..COMPRESSED / CHUNK.len() {
+            for (i, byte) in chunk.iter_mut().step_by(61).enumerate() {
+                *byte = (n.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 7) as u8;
+            }
+            tcp.write_all(&chunk).await.unwrap();
+        }
+        let _ = tcp.read_u8().await;
+    });
+    address
+}
+
+/// Decodes a body, and counts its bytes.
+enum Decoder {
+    Gzip(flate2::write::GzDecoder<Count>),
+    Brotli(Box<brotli::DecompressorWriter<Count>>),
+}
+
+/// Counts what is written to it.
+#[derive(Default)]
+struct Count(usize);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Decoder {
+    fn new(coding: &str) -> Self {
+        match coding {
+            "gzip" => Self::Gzip(flate2::write::GzDecoder::new(Count::default())),
+            _ => Self::Brotli(Box::new(brotli::DecompressorWriter::new(Count::default(), 4096))),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Gzip(gzip) => gzip.write_all(bytes).unwrap(),
+            Self::Brotli(brotli) => brotli.write_all(bytes).unwrap(),
+        }
+    }
+
+    fn end(self) -> usize {
+        match self {
+            Self::Gzip(gzip) => gzip.finish().unwrap().0,
+            Self::Brotli(mut brotli) => {
+                brotli.close().unwrap();
+                brotli.get_ref().0
             }
         }
     }

@@ -3,19 +3,24 @@
 //!
 //! What differs on purpose is left out: Content-Length beside Transfer-Encoding (refused by our carrier, dropped by pingora),
 //! trailers (dropped by pingora), the spelling of header names that the proxy adds, and the headers about the connection.
+//! Compressed bodies are compared as they are decoded: the carriers flush at different times.
 
 // Clippy knows tests by their attribute; their helpers have none.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use std::{net::SocketAddr, sync::Mutex};
+use std::{
+    io::Read,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use http::{HeaderName, HeaderValue};
 use portcullis_proxy::Carriers;
 use portcullis_routing::{
     Rule, Step, Steps,
-    step::{Cors, HeaderModifier, PathRewrite, UrlRewrite},
+    step::{Compress, Cors, HeaderModifier, PathRewrite, UrlRewrite, UserAgents},
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use support::{
@@ -56,7 +61,7 @@ enum Body {
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PURGE"];
 const TARGETS: [&str; 10] =
     ["/", "/a?b=%2F", "/a/../b", "/%61//c", "/a%2Fb", "/\u{e9}", "/a#b", "/old/x?y", "*", "/a/%00"];
-const HEADERS: [(&str, &str); 26] = [
+const HEADERS: [(&str, &str); 27] = [
     ("X-One", "1"),
     ("x-one", "2"),
     ("X-Spaced", " a  b "),
@@ -83,8 +88,11 @@ const HEADERS: [(&str, &str); 26] = [
     ("Content-Type", "application/grpc"),
     ("Upgrade", "h2c"),
     ("X-Empty", ""),
+    ("User-Agent", "Mozilla"),
 ];
-const ANSWERS: [&str; 13] = [
+/// Values of `Accept-Encoding`.
+const CODINGS: [&str; 4] = ["gzip, br;q=0", "gzip, br", "br;q=0.1", "identity"];
+const ANSWERS: [&str; 18] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n1;x=y\r\no\r\n1\r\nk\r\n0\r\n\r\n",
@@ -98,8 +106,15 @@ const ANSWERS: [&str; 13] = [
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: cow\r\n\r\nmoo",
     "HTTP/1.1 503 No\r\nContent-Length: 2\r\nRetry-After: 1\r\n\r\nno",
+    "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nETag: \"x\"\r\nContent-Length: 12\r\n\r\nabcabcabcabc",
+    "HTTP/1.1 200 OK\r\nContent-Type: text/css\r\nVary: Origin\r\nAccept-Ranges: bytes\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcabc\r\n6\r\nabcabc\r\n0\r\n\r\n",
+    "HTTP/1.1 404 No\r\nContent-Type: text/plain\r\nETag: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: x\r\nContent-Length: 1\r\n\r\nx",
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nVary: accept-encoding\r\nContent-Length: 0\r\n\r\n",
 ];
-const STEPS: usize = 5;
+const STEPS: usize = 6;
+/// The step that compresses responses.
+const COMPRESS: usize = 4;
 
 fn step(number: usize) -> Step {
     let pair = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -130,6 +145,14 @@ fn step(number: usize) -> Step {
             expose_headers: ["x-set".into()].into(),
             max_age: HeaderValue::from_static("5"),
         })),
+        COMPRESS => {
+            let mut compress = Compress::default();
+            for settings in [&mut compress.gzip, &mut compress.brotli] {
+                (settings.is_on, settings.min_length) = (true, 0);
+            }
+            compress.not_gzip = UserAgents::parse("mozilla").unwrap();
+            Step::Compress(Arc::new(compress))
+        }
         _ => Step::RequestHeaders(
             HeaderModifier::new([], [pair("x-one", "added")], names(&["cookie"])).unwrap(),
         ),
@@ -147,7 +170,9 @@ fn body() -> impl Strategy<Value = Body> {
 
 fn case() -> impl Strategy<Value = Case> {
     let headers = proptest::collection::vec(proptest::sample::select(&HEADERS[..]), 0..6);
-    let steps = proptest::collection::vec(0..STEPS, 0..3);
+    // Only a few of the responses can be compressed.
+    let step = prop_oneof![0..STEPS, Just(COMPRESS)];
+    let steps = proptest::collection::vec(step, 0..3);
     let parts = (
         any::<bool>(),
         proptest::sample::select(&METHODS[..]),
@@ -157,16 +182,11 @@ fn case() -> impl Strategy<Value = Case> {
         body(),
         steps,
         0..ANSWERS.len(),
+        proptest::option::weighted(0.8, proptest::sample::select(&CODINGS[..])),
     );
-    parts.prop_map(|(h2, method, target, version, headers, body, steps, answer)| Case {
-        h2,
-        method,
-        target,
-        version,
-        headers,
-        body,
-        steps,
-        answer,
+    parts.prop_map(|(h2, method, target, version, mut headers, body, steps, answer, coding)| {
+        headers.extend(coding.map(|coding| ("Accept-Encoding", coding)));
+        Case { h2, method, target, version, headers, body, steps, answer }
     })
 }
 
@@ -190,6 +210,13 @@ struct Outcome {
     received: Vec<Received>,
     /// What the client got: the status, its headers in order, the body.
     got: Option<(u16, Fields, String)>,
+}
+
+impl Outcome {
+    fn is_compressed(&self) -> bool {
+        let is_coding = |(name, value): &(String, String)| name == "content-encoding" && value != "x";
+        self.got.as_ref().is_some_and(|(_, headers, _)| headers.iter().any(is_coding))
+    }
 }
 
 static ANSWER: Mutex<usize> = Mutex::new(0);
@@ -223,7 +250,10 @@ impl Side {
         let received = self.backend.seen()[before..].iter().map(|seen| received(seen, at)).collect();
         Outcome {
             received,
-            got: got.map(|(status, headers, body)| (status, told(headers), body.escape_ascii().to_string())),
+            got: got.map(|(status, headers, body)| {
+                let body = decoded(&headers, body);
+                (status, told(headers), body.escape_ascii().to_string())
+            }),
         }
     }
 }
@@ -346,6 +376,18 @@ async fn h2(at: SocketAddr, case: &Case) -> Option<Got> {
     Some((status, headers, all))
 }
 
+/// The body without the coding that a proxy has applied.
+fn decoded(headers: &Fields, body: Vec<u8>) -> Vec<u8> {
+    let coding = headers.iter().find(|(name, _)| name == "content-encoding").map(|(_, value)| &**value);
+    let mut all = Vec::new();
+    match coding {
+        Some("gzip") => flate2::read::GzDecoder::new(&*body).read_to_end(&mut all).unwrap(),
+        Some("br") => brotli::Decompressor::new(&*body, 4096).read_to_end(&mut all).unwrap(),
+        _ => return body,
+    };
+    all
+}
+
 /// What a backend received, without the parts that differ from run to run.
 fn received(seen: &Seen, at: SocketAddr) -> Received {
     let mut headers = fields(&seen.head);
@@ -381,13 +423,14 @@ fn told(mut headers: Fields) -> Fields {
 async fn both_carriers_say_the_same() {
     let sides = [Side::start(Carriers::All).await, Side::start(Carriers::Pingora).await];
     let (mut runner, strategy) = (TestRunner::deterministic(), case());
-    let (mut differ, mut answered, mut forwarded) = (Vec::new(), 0, 0);
+    let (mut differ, mut answered, mut forwarded, mut coded) = (Vec::new(), 0, 0, 0);
     for number in 0..CASES {
         let case = strategy.new_tree(&mut runner).unwrap().current();
         *ANSWER.lock().unwrap() = case.answer;
         let (ours, pingora) = (sides[0].play(&case).await, sides[1].play(&case).await);
         answered += usize::from(ours.got.is_some());
         forwarded += usize::from(!ours.received.is_empty());
+        coded += usize::from(ours.is_compressed());
         if ours != pingora {
             differ.push(format!(
                 "case {number}: {case:?}, answered {:?}\n{ours:?}\n{pingora:?}",
@@ -395,6 +438,7 @@ async fn both_carriers_say_the_same() {
             ));
         }
     }
+    assert!(coded > CASES / 100, "only {coded} of {CASES} responses were compressed");
     // Two proxies that answer nothing would say the same.
     assert!(answered > CASES * 9 / 10, "only {answered} of {CASES} requests were answered");
     assert!(forwarded > CASES / 2, "only {forwarded} of {CASES} requests reached a backend");

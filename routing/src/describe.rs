@@ -292,6 +292,7 @@ impl Display for Step {
             Self::AnswerCookie(cookie) => {
                 write!(f, "cookie {}", String::from_utf8_lossy(cookie.value.as_bytes()))
             }
+            Self::Compress(compress) => compress.fmt(f),
             Self::Pace(pace) => {
                 let (rate, after) = (u64::from(pace.rate.get()) << 10, u64::from(pace.after) << 10);
                 write!(f, "pace {}/s", Size(rate))?;

@@ -13,6 +13,7 @@ pub mod basic_auth;
 pub mod blocked;
 pub mod body_size;
 pub mod client_certificate;
+pub mod compress;
 pub mod cors;
 pub mod edits;
 pub mod error_pages;
@@ -39,6 +40,8 @@ pub use basic_auth::{BasicAuth, Users};
 pub use blocked::{BlockedValues, InvalidMapKey, MapKeys};
 pub use body_size::BodySize;
 pub use client_certificate::{ClientCertificate, ClientCertificateCheck, Demand};
+pub(crate) use compress::Accepted;
+pub use compress::{Coding, CodingSettings, Compress, Compression, MAX_BROTLI_LEVEL, MediaTypes, UserAgents};
 pub use cors::Cors;
 pub(crate) use edits::StepEdits;
 pub use edits::{AnswerEdits, RequestEdits};
@@ -126,6 +129,8 @@ pub enum Step {
     ErrorPages(Box<ErrorPages>),
     /// A cookie of a check for the client.
     AnswerCookie(Box<AnswerCookie>),
+    /// Responses of backends are compressed. It is an `Arc` because all Ingresses share it.
+    Compress(Arc<Compress>),
     /// The rate at which the body of a response is sent.
     Pace(Pace),
     /// Its requests are not written to the access log.
@@ -178,6 +183,8 @@ pub struct Steps {
     edits: Option<Box<StepEdits>>,
     /// The rate of responses, stored separately to avoid a search.
     pace: Option<Pace>,
+    /// The compression of responses, stored separately as well.
+    compress: Option<Arc<Compress>>,
 }
 
 impl Check {
@@ -201,12 +208,21 @@ impl Steps {
             Step::Pace(pace) => Some(*pace),
             _ => None,
         });
-        Self { steps, edits, pace }
+        let compress = steps.iter().find_map(|step| match step {
+            Step::Compress(compress) => Some(Arc::clone(compress)),
+            _ => None,
+        });
+        Self { steps, edits, pace, compress }
     }
 
     /// Returns the rate at which the bodies of responses are sent; `None` is not limited.
     pub fn pace(&self) -> Option<Pace> {
         self.pace
+    }
+
+    /// Returns how responses are compressed; `None` if they are not.
+    pub(crate) fn compress(&self) -> Option<&Compress> {
+        self.compress.as_deref()
     }
 
     /// Returns the header changes of all steps; `None` if no step changes headers.
@@ -266,9 +282,10 @@ impl Step {
             | Self::Connection(_) => 19,
             Self::ErrorPages(_) => 20,
             Self::AnswerCookie(_) => 21,
-            Self::Pace(_) => 22,
-            Self::Hsts(_) => 23,
-            Self::Unlogged => 24,
+            Self::Compress(_) => 22,
+            Self::Pace(_) => 23,
+            Self::Hsts(_) => 24,
+            Self::Unlogged => 25,
         }
     }
 }

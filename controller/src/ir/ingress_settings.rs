@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     Networks,
-    step::{BlockedValues, OwnUrl, Spool},
+    step::{BlockedValues, Compress, OwnUrl, Spool},
 };
 
 use super::{
@@ -43,6 +43,8 @@ pub struct IngressSettings {
     pub body_buffer: u64,
     /// `limit-rate` and `limit-rate-after`, in KiB, and `proxy-buffering`, without which they have no effect.
     pub pacing: PacingDefaults,
+    /// `use-gzip`, `enable-brotli`, and `gzip-*` and `brotli-*`.
+    pub compression: Arc<Compress>,
     /// `service-upstream`.
     pub service_upstream: bool,
     /// `proxy-connect-timeout` and so on, `proxy-next-upstream` and so on.
@@ -190,6 +192,7 @@ impl Default for IngressSettings {
             request_buffering: true,
             body_buffer: Spool::default().memory.into(),
             pacing: PacingDefaults::default(),
+            compression: Arc::default(),
             service_upstream: false,
             upstream: Upstream::default(),
             access: GlobalAccess::default(),

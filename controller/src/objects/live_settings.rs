@@ -6,6 +6,7 @@
 //! treated as `true`.
 
 mod clients;
+mod compression;
 mod forwarding;
 mod global_auth;
 pub(crate) mod headers;
@@ -102,6 +103,7 @@ fn keys() -> impl Iterator<Item = &'static (&'static str, Read)> {
         .chain(ingress::KEYS)
         .chain(headers::KEYS)
         .chain(global_auth::KEYS)
+        .chain(compression::KEYS)
         .chain(forwarding::KEYS)
         .chain(clients::KEYS)
         .chain(log::KEYS)

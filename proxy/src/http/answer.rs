@@ -10,7 +10,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use portcullis_routing::{Answer, Headers, Rejection, Route, RouteKind};
 
-use super::context::Context;
+use super::{coded, context::Context};
 
 /// What a client is told that no backend said, whatever carries it.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ pub(crate) fn reply(answer: &Answer, grpc: bool, route: Option<&Route>, request:
 pub(crate) async fn send(answer: &Answer, session: &mut Session, context: &mut Context) -> Result<()> {
     context.rejection = answer.rejection;
     context.status = answer.status.as_u16();
+    coded::decide(session, context, None);
     if context.conn.draining() {
         session.set_keepalive(None);
     }

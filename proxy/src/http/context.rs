@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::{
     access_log::{Outcome, Record},
     client::Client,
-    forwarded,
+    coded, forwarded,
     headers::Has,
     mirror::Copies,
 };
@@ -70,6 +70,8 @@ pub(crate) struct Context {
     pub(crate) held: Option<Held>,
     /// Whether the client speaks gRPC: what we answer by ourselves is said in its terms.
     pub(crate) grpc: bool,
+    /// The compression of the response, if pingora carries the request.
+    pub(super) coded: Option<Arc<coded::Shared>>,
     /// The place that it takes among the requests of its client.
     pub(crate) place: Option<Place>,
     /// Attempts at backends.
@@ -176,6 +178,7 @@ impl Context {
             allowed: Allowance::of(None),
             held: None,
             grpc: false,
+            coded: None,
             place: None,
             attempts: Attempts::default(),
             sent: None,

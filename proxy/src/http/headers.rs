@@ -3,12 +3,12 @@
 //! Six headers are added to each request and a dozen are asked for, so this file minds what that takes: pingora parses
 //! and copies each name that is set, and every look-up hashes its name.
 
-use std::mem;
+use std::{mem, ops::ControlFlow};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest, header};
 use pingora_error::{ErrorType, OrErr as _, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use portcullis_routing::HeadersMut;
+use portcullis_routing::{Headers, HeadersMut};
 
 use crate::HeaderNames;
 
@@ -228,6 +228,16 @@ pub(crate) struct Request<'r>(pub(crate) &'r mut RequestHeader);
 /// A response's headers.
 #[derive(Debug)]
 pub(crate) struct Response<'r>(pub(crate) &'r mut ResponseHeader);
+
+impl Headers for Response<'_> {
+    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.0.headers.first(name)
+    }
+
+    fn each<'h>(&'h self, name: &HeaderName, visit: &mut dyn FnMut(&'h [u8]) -> ControlFlow<()>) {
+        self.0.headers.each(name, visit);
+    }
+}
 
 // Setting a header fails only past 32768 headers; pingora's parser stops at 256.
 macro_rules! headers_mut {

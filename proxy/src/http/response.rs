@@ -8,7 +8,7 @@ use portcullis_routing::{Answer, BackendProtocol, Rejection};
 use tokio::time::Instant;
 
 use super::{
-    answer,
+    answer, coded,
     context::Context,
     headers::{self, Response},
     hop, pages, request, retry,
@@ -84,6 +84,9 @@ pub(crate) fn filter(
             false => edits.apply(&mut Response(answer)),
         }
     }
+    // Clients of HTTP/1.0 do not understand chunks.
+    let coding = context.coding(answer).filter(|_| session.req_header().version != Version::HTTP_10);
+    coded::decide(session, context, coding);
     context.status = answer.status.as_u16();
     if context.conn.draining() {
         session.set_keepalive(None);

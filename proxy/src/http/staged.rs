@@ -24,7 +24,7 @@ use pingora_proxy::Session;
 use portcullis_routing::{Rejection, decide::TOO_LARGE};
 use tokio::time::timeout;
 
-use super::{context::Context, headers::Has};
+use super::{coded::Coded, context::Context, headers::Has};
 use crate::{
     body::{Allowance, Full, Held, MOST_HELD, NO_ROOM, Pacer, Receiving, Spooled},
     limits::until,
@@ -51,7 +51,7 @@ pub(super) async fn stage(shared: &Shared, session: &mut Session, context: &mut 
     if spooled.is_some() || pacer.is_some() {
         // pingora does not return the connection of a custom session.
         session.set_keepalive(None);
-        replace(session, |session| Staged { session, spooled, pacer });
+        replace(session, |session| Staged { session, spooled, pacer, coded: None });
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ pub(super) async fn hold(
     if session.as_ref().retry_buffer_truncated() {
         session.set_keepalive(None);
         let spooled = Some(Spooled::of(bytes.clone()));
-        replace(session, |session| Staged { session, spooled, pacer: None });
+        replace(session, |session| Staged { session, spooled, pacer: None, coded: None });
     }
     context.held = Some(Held { bytes, has_length: true });
     Ok(())
@@ -159,24 +159,34 @@ async fn read_all(
 }
 
 /// Replaces the session.
-fn replace(session: &mut Session, stage: impl FnOnce(ServerSession) -> Staged) {
-    // A placeholder that is never used.
-    let none = ServerSession::new_custom(Box::new(()));
-    let own = std::mem::replace(&mut *session.downstream_session, none);
+pub(super) fn replace(session: &mut Session, stage: impl FnOnce(ServerSession) -> Staged) {
+    let own = std::mem::replace(&mut *session.downstream_session, placeholder());
     *session.downstream_session = ServerSession::new_custom(Box::new(stage(own)));
 }
 
-/// A session with a buffered request body, or a limited response rate. After an upgrade, neither applies.
-struct Staged {
+/// A session that is never used.
+pub(super) fn placeholder() -> ServerSession {
+    ServerSession::new_custom(Box::new(()))
+}
+
+/// A session with a buffered request body, a limited response rate, or a compressed response. After an upgrade, none of these
+/// applies.
+pub(super) struct Staged {
     session: ServerSession,
     spooled: Option<Spooled>,
     pacer: Option<Box<Pacer>>,
+    coded: Option<Coded>,
 }
 
 /// Messages of a protocol that is not HTTP: there are none.
 type CustomMessages = Box<dyn Messages<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 impl Staged {
+    /// A session with a response that may be compressed.
+    pub(super) fn coding(session: ServerSession, coded: Coded) -> Self {
+        Self { session, spooled: None, pacer: None, coded: Some(coded) }
+    }
+
     /// The body that pingora gets in place of the client's.
     fn body(&self) -> Option<&Spooled> {
         self.spooled.as_ref().filter(|_| !self.session.was_upgraded())
@@ -196,6 +206,14 @@ impl Staged {
             ended = self.session.response_duplex_vec(vec![task]).await?;
         }
         Ok(ended)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(coded) = self.coded.take() {
+            coded.give_back(std::mem::replace(&mut self.session, placeholder()));
+        }
     }
 }
 
@@ -240,6 +258,10 @@ impl server::Session for Staged {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let tasks = match &mut self.coded {
+            Some(coded) => coded.through(tasks)?,
+            None => tasks,
+        };
         if self.pacer.is_none() {
             return self.session.response_duplex_vec(tasks).await;
         }

@@ -123,7 +123,8 @@ impl ChunkWriter {
         out.extend_from_slice(b"0\r\n\r\n");
     }
 
-    fn end_chunk(&mut self, out: &mut Vec<u8>) {
+    /// Ends the chunk that was begun, if it has not been ended.
+    pub(super) fn end_chunk(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(&mut self.begun) {
             out.extend_from_slice(b"\r\n");
         }

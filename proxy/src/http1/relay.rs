@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use portcullis_routing::Headers;
+use http::{HeaderValue, header::TRANSFER_ENCODING};
+use portcullis_routing::{Headers, HeadersMut};
 use tokio::time::Sleep;
 
 use super::{
@@ -17,14 +18,16 @@ use super::{
     backend::Connection,
     buffer::Out,
     client::Client,
+    coded,
     fields::Room,
     framing::{ChunkWriter, Framing, Part},
     incoming::{Incoming, MALFORMED},
+    lines::Lines,
     plan::{About, Origin},
     upload::{ClientError, Upload},
 };
 use crate::{
-    body::Pacer,
+    body::{Coder, Pacer},
     http::{context::Context, pages, retry},
     limits::{Silence, Waits},
     stall::CoarseStall,
@@ -90,6 +93,20 @@ struct Answering {
     chunks: Option<ChunkWriter>,
     /// The pace at which the body is sent.
     pacer: Option<Box<Pacer>>,
+    /// The coder of the body, if it is compressed. The body is in chunks then.
+    coder: Option<Box<Coder>>,
+}
+
+impl Answering {
+    /// Whether all of the body has come, and was compressed if it has a coder.
+    fn has_ended(&self) -> bool {
+        self.framing.is_done() && self.coder.as_ref().is_none_or(|coder| coder.has_ended())
+    }
+
+    /// Whether output of the coder waits for the client.
+    fn has_output(&self) -> bool {
+        self.coder.as_ref().is_some_and(|coder| !coder.output().is_empty())
+    }
 }
 
 impl<'r> Relay<'r> {
@@ -200,9 +217,16 @@ impl<'r> Relay<'r> {
         match self.sending {
             Sending::On if self.waits_for_client => Waits::Body,
             Sending::On => Waits::BackendReads,
-            _ if self.incoming.ready > 0 || !self.out.is_sent() => Waits::Client,
+            _ if self.has_bytes() => Waits::Client,
             _ => Waits::BackendWrites,
         }
+    }
+
+    /// Whether there is anything for the client.
+    fn has_bytes(&self) -> bool {
+        self.incoming.ready > 0
+            || !self.out.is_sent()
+            || self.answer.as_ref().is_some_and(Answering::has_output)
     }
 
     /// Notes that bytes have moved.
@@ -264,12 +288,16 @@ impl<'r> Relay<'r> {
             if self.poll_pass(cx)?.is_pending() {
                 return Ok(Poll::Pending);
             }
-            if self.answer.as_ref().is_some_and(|answer| answer.framing.is_done()) {
+            if self.answer.as_ref().is_some_and(Answering::has_ended) {
                 return match self.client.poll_flush(cx) {
                     Poll::Ready(Ok(())) => Ok(Poll::Ready(())),
                     Poll::Ready(Err(_)) => Err(Broken::ClientGone),
                     Poll::Pending => Ok(Poll::Pending),
                 };
+            }
+            if self.coder().is_some_and(|(coder, _)| coder.ends_turn()) {
+                cx.waker().wake_by_ref();
+                return Ok(Poll::Pending);
             }
             let more = match self.answer {
                 Some(_) => self.advance()?,
@@ -289,6 +317,10 @@ impl<'r> Relay<'r> {
                 continue;
             }
             if self.poll_read(cx)?.is_pending() {
+                // As long as the backend sends nothing, the coder must not hold back anything.
+                if self.flush_coder()? {
+                    continue;
+                }
                 // The client gets what is buffered before we wait for the backend.
                 if let Poll::Ready(Err(_)) = self.client.poll_flush(cx) {
                     return Err(Broken::ClientGone);
@@ -300,9 +332,13 @@ impl<'r> Relay<'r> {
 
     /// Passes on to the client what is ready for it.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
-        while self.incoming.ready > 0 || !self.out.is_sent() {
-            let mut body = self.incoming.next();
-            if let Some(pacer) = self.answer.as_mut().and_then(|answer| answer.pacer.as_mut()) {
+        while self.has_bytes() {
+            let (pacer, coder) = match &mut self.answer {
+                Some(answer) => (answer.pacer.as_mut(), answer.coder.as_ref()),
+                None => (None, None),
+            };
+            let mut body = coder.map_or_else(|| self.incoming.next(), |coder| coder.output());
+            if let Some(pacer) = pacer {
                 match pacer.poll_room(cx, body.len()) {
                     Poll::Ready(room) => body = &body[..room.min(body.len())],
                     // The head does not wait.
@@ -321,7 +357,10 @@ impl<'r> Relay<'r> {
                 Poll::Pending => return Ok(Poll::Pending),
             };
             let beyond = self.out.sent(n);
-            self.incoming.passed(beyond);
+            match self.coder() {
+                Some((coder, _)) => coder.sent(beyond),
+                None => self.incoming.passed(beyond),
+            }
             if let Some(pacer) = self.answer.as_mut().and_then(|answer| answer.pacer.as_mut()) {
                 pacer.sent(beyond);
             }
@@ -348,7 +387,7 @@ impl<'r> Relay<'r> {
             return Err(self.incoming.broken(self.head.is_sent()));
         };
         answer.framing = Framing::Done;
-        if let Some(chunks) = &mut answer.chunks {
+        if let Some(chunks) = answer.chunks.as_mut().filter(|_| answer.coder.is_none()) {
             chunks.end(&mut self.out.bytes);
         }
         Ok(())
@@ -356,6 +395,11 @@ impl<'r> Relay<'r> {
 
     /// Sorts the bytes of the body into those to pass on and those to drop; returns whether there were any.
     fn advance(&mut self) -> Result<bool, Broken> {
+        if let Some(Answering { framing, coder: Some(coder), chunks: Some(chunks), .. }) = &mut self.answer {
+            let more = coded::advance(coder, framing, &mut self.incoming, |_| ())?;
+            self.content += coded::chunk(coder, chunks, &mut self.out.bytes);
+            return Ok(more);
+        }
         let (Some(answer), incoming) = (&mut self.answer, &mut self.incoming) else { return Ok(false) };
         while !answer.framing.is_done() && incoming.skip == 0 {
             let (n, part) =
@@ -375,6 +419,39 @@ impl<'r> Relay<'r> {
             }
         }
         Ok(incoming.ready > 0 || incoming.skip > 0 || answer.framing.is_done())
+    }
+
+    /// The coder of the answer's body, and what puts its output in chunks.
+    fn coder(&mut self) -> Option<(&mut Coder, &mut ChunkWriter)> {
+        let Answering { coder, chunks, .. } = self.answer.as_mut()?;
+        coder.as_deref_mut().zip(chunks.as_mut())
+    }
+
+    /// Brings out what the coder holds back; returns whether there is anything.
+    fn flush_coder(&mut self) -> Result<bool, Broken> {
+        let Some(Answering { coder: Some(coder), chunks: Some(chunks), .. }) = &mut self.answer else {
+            return Ok(false);
+        };
+        let flushed = coded::flush(coder)? > 0;
+        if flushed {
+            self.content += coded::chunk(coder, chunks, &mut self.out.bytes);
+        }
+        Ok(flushed)
+    }
+
+    /// Changes the head that was written from `begin` on if the answer is compressed; returns the coder of its body.
+    fn compress(&mut self, status: u16, has_body: bool, begin: usize) -> Option<Box<Coder>> {
+        if !self.context.may_compress() {
+            return None;
+        }
+        let mut lines = Lines::open(&mut self.out.bytes, begin);
+        // Clients of HTTP/1.0 do not understand chunks.
+        let coder = self.context.compress(status, has_body && !self.asked.http10, &mut lines);
+        if coder.is_some() {
+            lines.set(&TRANSFER_ENCODING, &HeaderValue::from_static("chunked"));
+        }
+        lines.close();
+        coder
     }
 
     /// Reads the head of an answer, if it is complete; returns whether it was.
@@ -417,16 +494,17 @@ impl<'r> Relay<'r> {
         };
         let (persists, keep_alive) =
             (head.persists() && !unbounded, head.keep_alive().map(Duration::from_secs));
-        let origin: &dyn Headers = self.origin;
+        let (origin, begin): (&dyn Headers, _) = (self.origin, self.out.bytes.len());
         head.write(form, self.context.route.as_ref(), origin, &mut self.out.bytes);
         self.incoming.used(len);
         if let Framing::Length(length) = framing {
             self.incoming.expect(length);
         }
         // From here on it is too late for a 504; an answer that is late is cut.
-        let chunks = form.chunks.then(ChunkWriter::default);
+        let coder = self.compress(status, !framing.is_done(), begin);
+        let chunks = (form.chunks || coder.is_some()).then(ChunkWriter::default);
         let (close, pacer) = (form.close, self.context.pacer());
-        self.answer = Some(Answering { framing, persists, keep_alive, close, bare, chunks, pacer });
+        self.answer = Some(Answering { framing, persists, keep_alive, close, bare, chunks, pacer, coder });
         Ok(true)
     }
 }

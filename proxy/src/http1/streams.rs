@@ -22,6 +22,7 @@ use super::{
     attempts::{self, Attempted, Broken, Done, End, Sending, note_cut},
     backend::Connection,
     buffer::Out,
+    coded,
     fields::Room,
     frames::Frames,
     framing::{Framing, Part},
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     accept::Worker,
-    body::Pacer,
+    body::{Coder, Pacer},
     clock::Watch,
     http::{answer as own, attempt::Failure, context::Context, pages, retry},
     http2::Stream,
@@ -199,6 +200,15 @@ struct Answering {
     ended: bool,
     /// The pace at which the body is sent.
     pacer: Option<Box<Pacer>>,
+    /// The coder of the body, if it is compressed.
+    coder: Option<Box<Coder>>,
+}
+
+impl Answering {
+    /// Whether all of the body has come, and was compressed if it has a coder.
+    fn has_ended(&self) -> bool {
+        self.framing.is_done() && self.coder.as_ref().is_none_or(|coder| coder.has_ended())
+    }
 }
 
 impl Relay<'_> {
@@ -250,8 +260,16 @@ impl Relay<'_> {
         match self.sending {
             Sending::On if self.waits_for_client => Waits::Body,
             Sending::On => Waits::BackendReads,
-            _ if self.incoming.ready > 0 => Waits::Client,
+            _ if self.ready() > 0 => Waits::Client,
             _ => Waits::BackendWrites,
+        }
+    }
+
+    /// The number of bytes that can be sent to the client.
+    fn ready(&self) -> usize {
+        match self.answer.as_ref().and_then(|answer| answer.coder.as_ref()) {
+            Some(coder) => coder.output().len(),
+            None => self.incoming.ready,
         }
     }
 
@@ -336,28 +354,38 @@ impl Relay<'_> {
             if self.poll_pass(cx)?.is_pending() {
                 return Ok(Poll::Pending);
             }
-            if self.answer.as_ref().is_some_and(|answer| answer.framing.is_done()) {
+            if self.answer.as_ref().is_some_and(Answering::has_ended) {
                 self.end_stream()?;
                 return Ok(Poll::Ready(()));
+            }
+            if self.coder().is_some_and(Coder::ends_turn) {
+                cx.waker().wake_by_ref();
+                return Ok(Poll::Pending);
             }
             let more = match self.answer {
                 Some(_) => self.advance()?,
                 None => !self.incoming.is_empty() && self.read_head()?,
             };
             if !more && self.poll_read(cx)?.is_pending() {
-                return Ok(Poll::Pending);
+                // As long as the backend sends nothing, the coder must not hold back anything.
+                let flushed = self.coder().map_or(Ok(0), coded::flush)?;
+                if flushed == 0 {
+                    return Ok(Poll::Pending);
+                }
+                self.content += flushed;
             }
         }
     }
 
     /// Passes on to the client what is ready for it, as far as its window is open.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
-        while self.incoming.ready > 0 {
+        while self.ready() > 0 {
+            let mut wanted = self.ready();
             let (Some(content), Some(answer)) = (self.side.stream.content(), &mut self.answer) else {
                 return Err(Broken::ClientGone);
             };
-            let whole = answer.framing.is_done() && self.incoming.skip == 0 && answer.trailers.is_empty();
-            let mut wanted = self.incoming.ready;
+            let whole = answer.has_ended() && self.incoming.skip == 0 && answer.trailers.is_empty();
+            let all = wanted;
             if let Some(pacer) = &mut answer.pacer {
                 match pacer.poll_room(cx, wanted) {
                     Poll::Ready(room) => wanted = room,
@@ -385,8 +413,12 @@ impl Relay<'_> {
             if let Some(pacer) = &mut answer.pacer {
                 pacer.sent(n);
             }
-            let end = whole && n == self.incoming.ready;
-            content.send_data(self.incoming.take_front(n), end).map_err(|_| Broken::ClientGone)?;
+            let end = whole && n == all;
+            let bytes = match &mut answer.coder {
+                Some(coder) => coder.take(n),
+                None => self.incoming.take_front(n),
+            };
+            content.send_data(bytes, end).map_err(|_| Broken::ClientGone)?;
             answer.ended = end;
             self.moved();
         }
@@ -422,7 +454,17 @@ impl Relay<'_> {
         Ok(Poll::Ready(()))
     }
 
+    fn coder(&mut self) -> Option<&mut Coder> {
+        self.answer.as_mut()?.coder.as_deref_mut()
+    }
+
     fn advance(&mut self) -> Result<bool, Broken> {
+        if let Some(Answering { framing, trailers, coder: Some(coder), .. }) = &mut self.answer {
+            let lines = |lines: &[u8]| trailers.extend_from_slice(lines);
+            let more = coded::advance(coder, framing, &mut self.incoming, lines)?;
+            self.content += coder.output().len();
+            return Ok(more);
+        }
         let (Some(answer), incoming) = (&mut self.answer, &mut self.incoming) else { return Ok(false) };
         while !answer.framing.is_done() && incoming.skip == 0 {
             let rest = &incoming.bytes()[incoming.ready..];
@@ -471,18 +513,19 @@ impl Relay<'_> {
             return Err(Broken::Page);
         }
         self.context.status = head.status;
-        let headers =
+        let mut headers =
             answer_headers(&head, self.context, &self.side.stream.head.headers).ok_or(INVALID_HEADERS)?;
         let (persists, keep_alive) =
             (head.persists() && framing != Framing::Close, head.keep_alive().map(Duration::from_secs));
         let bare = framing.is_done();
+        let coder = self.context.compress(status.as_u16(), !bare, &mut headers);
         self.side.stream.send_head(status, headers, bare).map_err(|_| Broken::ClientGone)?;
         self.incoming.used(len);
         if let Framing::Length(length) = framing {
             self.incoming.expect(length);
         }
         let (trailers, pacer) = (Vec::new(), self.context.pacer());
-        self.answer = Some(Answering { framing, persists, keep_alive, trailers, ended: bare, pacer });
+        self.answer = Some(Answering { framing, persists, keep_alive, trailers, ended: bare, pacer, coder });
         Ok(true)
     }
 }

@@ -15,8 +15,8 @@ use crate::{
     matching::decoded,
     path::InvalidPath,
     step::{
-        AccessList, AuthAnswer, Check, IngressRedirect, Origin, Redirect, Satisfy, Standing, StepEdits,
-        client_certificate::Refused, error_pages, ingress_auth::Verdict,
+        Accepted, AccessList, AuthAnswer, Check, IngressRedirect, Origin, Redirect, Satisfy, Standing,
+        StepEdits, client_certificate::Refused, error_pages, ingress_auth::Verdict,
     },
     template::{NoGroups, Values},
 };
@@ -152,6 +152,7 @@ impl<'t> Chosen<'t, '_> {
                 | Step::Connection(_)
                 | Step::ErrorPages(_)
                 | Step::AnswerCookie(_)
+                | Step::Compress(_)
                 | Step::Pace(_)
                 | Step::Unlogged
                 | Step::Hsts(_) => {}
@@ -323,11 +324,19 @@ impl<'t> Chosen<'t, '_> {
                 let route = match self.failed_request() {
                     Some(request) => route.failing(request),
                     None => route,
-                };
+                }
+                .accepting(self.accepted());
                 Decision::Forward(Forward { target, route: self.copying(self.selecting(route)), carrier })
             }
             Err(why) => self.answer(Answer::reject(Rejection::BadRequest, why.why()).of_route(route)),
         }
+    }
+
+    /// The codings that the client accepts, if the rule compresses responses. The response to HEAD has no body.
+    pub(super) fn accepted(&self) -> Option<Accepted> {
+        let compress = self.selected.rule.steps.compress()?;
+        let request = &self.of_client.request;
+        (*request.method != Method::HEAD).then(|| compress.accepted(request.headers))
     }
 
     fn check_backend(&self, route: &Route) -> Result<(), (Rejection, &'static str)> {

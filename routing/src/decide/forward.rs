@@ -9,8 +9,8 @@ use super::{check::Passed, held::Held, selection::Selection};
 use crate::{
     Backend, BackendProtocol, Balance, Headers, Rule, Spread, Step, WeightedBackend,
     step::{
-        AnswerEdits, Cors, IngressCopy, IngressCors, Mirror, RequestEdits, Spool, StepEdits, UrlRewrite,
-        error_pages::FailedRequest,
+        Accepted, AnswerEdits, Compression, Cors, IngressCopy, IngressCors, Mirror, RequestEdits, Spool,
+        StepEdits, UrlRewrite, error_pages::FailedRequest,
     },
 };
 
@@ -71,6 +71,8 @@ pub struct Route {
     is_page: bool,
     /// Whether the request is forwarded without its body.
     is_bodiless: bool,
+    /// The codings that the client accepts; `None` if the response is not compressed.
+    accepted: Option<Accepted>,
 }
 
 /// What some steps derive from the request.
@@ -118,7 +120,17 @@ impl Route {
             derived: None,
             is_page: false,
             is_bodiless: false,
+            accepted: None,
         }
+    }
+
+    /// Adds the codings that the client accepts; `None` if the response is not compressed.
+    pub(super) fn accepting(self, accepted: Option<Accepted>) -> Self {
+        Self { accepted, ..self }
+    }
+
+    pub(super) fn accepted(&self) -> Option<Accepted> {
+        self.accepted
     }
 
     /// Adds whether the client's TLS ends here.
@@ -262,6 +274,18 @@ impl Route {
             .with_every_answer([self.checked.as_deref(), self.rule.steps.edits()])
             .with_session(self.begun())
             .with_cookie(self.checked.as_ref().and_then(|edits| edits.cookie(status)))
+    }
+
+    /// Returns whether the response may be compressed.
+    #[inline]
+    pub fn may_compress(&self) -> bool {
+        self.accepted.is_some()
+    }
+
+    /// Returns the compression of a response with this status; `None` if it is not compressed for any client. `headers` are
+    /// those of the response after [`Self::answer_edits`].
+    pub fn compression(&self, status: u16, headers: &dyn Headers) -> Option<Compression> {
+        self.rule.steps.compress()?.compression(self.accepted?, status, headers)
     }
 
     fn hsts(&self) -> Option<&HeaderValue> {

@@ -32,7 +32,7 @@ impl Route {
         let headers = pages.headers(status, request)?;
         let edits = StepEdits::of(&[headers]).map(Into::into);
         Some(Forward {
-            route: Route::new(&pages.rule, Some(0)).for_page(edits),
+            route: Route::new(&pages.rule, Some(0)).for_page(edits).accepting(self.accepted()),
             target: Some(request.target.clone()),
             carrier: Carrier::of(backend.protocol, false),
         })
@@ -56,7 +56,8 @@ impl Chosen<'_, '_> {
         if matches!(rejection, Some(Rejection::Closed | Rejection::Overloaded)) || !is_replaced {
             return None;
         }
-        let route = Route::new(self.selected.rule, None).failing(self.failed_request()?);
+        let route = Route::new(self.selected.rule, None);
+        let route = route.failing(self.failed_request()?).accepting(self.accepted());
         let mut page = route.page(answer.status.as_u16())?;
         if rejection == Some(Rejection::ContentTooLarge) {
             page.route.leave_out_body();

@@ -1,4 +1,5 @@
 mod access;
+mod compress;
 mod cors;
 mod ingress_auth;
 mod page;

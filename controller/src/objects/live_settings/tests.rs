@@ -5,7 +5,7 @@ use crate::ir::{ConfigMap, Kind, Meta, ObjectKey};
 use nginx_keys::Fate;
 use portcullis_routing::TlsVersions;
 
-fn of(data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
+pub(super) fn of(data: &[(&str, &str)]) -> (LiveSettings, Vec<String>) {
     after(&mut LastGood::default(), data)
 }
 

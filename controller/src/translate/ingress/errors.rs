@@ -99,11 +99,10 @@ impl Compiler<'_> {
         Ok(self.host.pools.backends.backend(&service.meta.key, port.port, settings))
     }
 
-    /// The rule of requests for error pages. Of the Ingress's settings, only those of the request's body apply to it, as in
-    /// ingress-nginx.
+    /// The rule of requests for error pages. Of the Ingress's settings, only those of bodies apply to it, as in ingress-nginx.
     fn page_rule(&self, backend: Arc<Backend>) -> Arc<Rule> {
         let site = self.site();
-        let steps = [steps::body_size(&site), steps::spool(&site)];
+        let steps = [steps::body_size(&site), steps::spool(&site), steps::compress(&site)];
         Arc::new(Rule {
             route: Arc::clone(&self.id),
             index: 0,

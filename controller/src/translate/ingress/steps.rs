@@ -63,6 +63,7 @@ impl Compiler<'_> {
         steps.extend(self.error_pages(place));
         steps.extend(self.answers(place));
         steps.extend(self.sent_headers(place));
+        steps.extend(compress(&site));
         // What no path matches keeps its path.
         if place.path.is_some() {
             steps.push(Step::Endpoints);
@@ -243,6 +244,11 @@ pub(super) fn spool(site: &Site<'_>) -> Option<Step> {
     let memory = own.buffer.unwrap_or(global.body_buffer);
     let spool = Spool { memory: u32::try_from(memory).unwrap_or(u32::MAX) };
     own.buffering.unwrap_or(global.request_buffering).then_some(Step::Spool(spool))
+}
+
+pub(super) fn compress(site: &Site<'_>) -> Option<Step> {
+    let compression = &site.settings.live.ingress.compression;
+    compression.is_on().then(|| Step::Compress(Arc::clone(compression)))
 }
 
 fn hsts(site: &Site<'_>) -> Option<Step> {

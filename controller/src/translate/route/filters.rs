@@ -95,6 +95,7 @@ pub(super) fn compile_for_backend<'f>(
             | Step::Connection(_)
             | Step::ErrorPages(_)
             | Step::AnswerCookie(_)
+            | Step::Compress(_)
             | Step::Pace(_) => {}
         }
     }
