@@ -64,10 +64,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_datagram_that_was_sent_counts() {
-        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = server.local_addr().unwrap();
-        let target =
-            Target { address, host: String::new(), path: String::new(), body: DATAGRAM, header: None };
+        let (server, target) = server().await;
         let mut client = Datagrams::new(&target).await.unwrap();
         let answers = async {
             let mut buffer = [0; DATAGRAM + 1];
@@ -86,11 +83,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_datagram_that_does_not_come_back_is_an_error() {
-        let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = silent.local_addr().unwrap();
-        let target =
-            Target { address, host: String::new(), path: String::new(), body: DATAGRAM, header: None };
+        let (_silent, target) = server().await;
         let mut client = Datagrams::new(&target).await.unwrap();
         assert_eq!(client.ask().await.unwrap_err().to_string(), "no datagram within 1s");
+    }
+    async fn server() -> (UdpSocket, Target) {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = server.local_addr().unwrap();
+        let (host, path) = (String::new(), String::new());
+        (server, Target { address, host, path, body: DATAGRAM, header: None })
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use portcullis_bench::ingresses::ingress;
-use portcullis_controller::{Index, Settings, snapshot::Change, status::Statuses};
+use portcullis_controller::snapshot::Change;
 
-use crate::{Edit, IN_ONE_FILE, Runs, changes, service, slice};
+use crate::{Edit, IN_ONE_FILE, changes, publish_first, service, slice};
 
 const EDITS: usize = 501;
 
@@ -14,20 +14,7 @@ const EDITS: usize = 501;
 pub(crate) fn edits(count: usize) -> Result<()> {
     let objects: Vec<Change> = (0..count).flat_map(|i| changes(&objects_of(i)).collect::<Vec<_>>()).collect();
     println!("\n{count} Ingresses with ten annotations, each with a host and a Service");
-    println!("| what | CPU ms, median | most |");
-    println!("| --- | ---: | ---: |");
-    let mut index = Index::new(Settings::default());
-    let mut statuses = Statuses::default();
-    let mut first = Runs::default();
-    let mut served = None;
-    first.run(|| {
-        index.apply(objects);
-        index.complete();
-        served = index.publish();
-        index.update_statuses(&mut statuses);
-    });
-    first.print("all of it, by the index from nothing (as at the start)");
-    let served = served.context("the first table")?;
+    let (mut index, mut statuses, served) = publish_first(objects)?;
     let edit = Edit { name: "one Ingress edited", published: true, text: edited };
     let served = edit.measure(&mut index, &mut statuses, served, count, EDITS)?;
     let hosts = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();

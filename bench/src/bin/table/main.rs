@@ -209,6 +209,24 @@ fn serve(folder: &Path) -> Result<()> {
     })
 }
 
+/// Publishes the first table of these objects, and prints what that costs.
+fn publish_first(objects: Vec<Change>) -> Result<(Index, Statuses, Publication)> {
+    let mut index = Index::new(Settings::default());
+    let mut statuses = Statuses::default();
+    let mut first = Runs::default();
+    let mut served = None;
+    println!("| what | CPU ms, median | most |");
+    println!("| --- | ---: | ---: |");
+    first.run(|| {
+        index.apply(objects);
+        index.complete();
+        served = index.publish();
+        index.update_statuses(&mut statuses);
+    });
+    first.print("all of it, by the index from nothing (as at the start)");
+    Ok((index, statuses, served.context("the first table")?))
+}
+
 /// Processor times of one thing.
 #[derive(Default)]
 struct Runs(Vec<Duration>);

@@ -2,11 +2,11 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use portcullis_bench::{process, tls::Identity};
-use portcullis_controller::{Index, Settings, snapshot::Change, status::Statuses};
+use portcullis_controller::snapshot::Change;
 
-use crate::{Edit, IN_ONE_FILE, Runs, changes};
+use crate::{Edit, IN_ONE_FILE, changes, publish_first};
 
 const EDITS: usize = 101;
 /// The most that the API allows.
@@ -32,22 +32,9 @@ pub(crate) fn edits(count: usize) -> Result<()> {
 fn edits_among(sets: usize, listeners: usize, of_each: impl Fn(usize) -> String, one: Edit) -> Result<()> {
     let objects = (0..sets).flat_map(|i| changes(&of_each(i)).collect::<Vec<_>>());
     let objects: Vec<Change> = changes(&frame()).chain(objects).collect();
-    println!("| what | CPU ms, median | most |");
-    println!("| --- | ---: | ---: |");
     let before = process::memory(std::process::id())?.0;
-    let mut index = Index::new(Settings::default());
-    let mut statuses = Statuses::default();
-    let mut first = Runs::default();
-    let mut served = None;
-    first.run(|| {
-        index.apply(objects);
-        index.complete();
-        served = index.publish();
-        index.update_statuses(&mut statuses);
-    });
-    first.print("all of it, by the index from nothing (as at the start)");
+    let (mut index, mut statuses, mut served) = publish_first(objects)?;
     let now = process::memory(std::process::id())?.0;
-    let mut served = served.context("the first table")?;
     for edit in [one, Edit { name: "one HTTPRoute edited", published: true, text: route }] {
         served = edit.measure(&mut index, &mut statuses, served, sets, EDITS)?;
     }
