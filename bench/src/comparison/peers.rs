@@ -34,6 +34,8 @@ pub struct Peer {
     pub instance: Instance,
     /// The same with [`MANY_WORKERS`].
     many_workers: Option<Instance>,
+    /// Names of lines that it should serve and does not: an older binary lacks a feature.
+    unserved: Vec<&'static str>,
 }
 
 /// A process of a proxy.
@@ -52,7 +54,17 @@ struct Scene<'a> {
 
 impl Peer {
     fn new(name: Name, version: String, instance: Instance) -> Self {
-        Self { name, version, instance, many_workers: None }
+        Self { name, version, instance, many_workers: None, unserved: Vec::new() }
+    }
+
+    /// Whether it is measured with this line.
+    pub fn is_measured(&self, line: &Line) -> bool {
+        line.is_for(self.name) && !self.unserved.contains(&line.name)
+    }
+
+    /// It is not measured with this line.
+    pub fn leave_out(&mut self, line: &Line) {
+        self.unserved.push(line.name);
     }
 
     /// The process that is measured with this line.
