@@ -126,7 +126,8 @@ const EVERYBODY: [(IpAddr, u8); 2] =
 impl Forwarding {
     /// Whether everybody is believed.
     pub fn trusts_everybody(&self) -> bool {
-        self.networks.is_none() && (self.use_forwarded_headers || self.enable_real_ip)
+        self.networks.is_none()
+            && (self.use_forwarded_headers || self.enable_real_ip || self.use_proxy_protocol)
     }
 
     fn networks(&self, is_on: bool) -> &[(IpAddr, u8)] {

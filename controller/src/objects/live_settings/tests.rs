@@ -358,7 +358,7 @@ fn keys_of_ingress_nginx_say_who_is_believed() {
         (&[FORWARDED, REAL_IP, CIDR], ten.clone(), vec![], vec![], 0),
         (&[REAL_IP, CIDR], vec![], ten.clone(), vec![], 0),
         (&[REAL_IP], vec![], everybody.clone(), vec![], 1),
-        (&[PROXY], vec![], vec![], everybody.clone(), 0),
+        (&[PROXY], vec![], vec![], everybody.clone(), 1),
         (&[PROXY, REAL_IP, CIDR], vec![], vec![], ten.clone(), 0),
         (&[FORWARDED, ("proxy-real-ip-cidr", "x")], vec![], vec![], vec![], 1),
         (
