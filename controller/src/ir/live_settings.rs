@@ -53,7 +53,8 @@ pub struct ProxySettings {
     pub max_requests: Option<NonZeroU32>,
     /// `generate-request-id`, negated.
     pub without_request_ids: bool,
-    /// `worker-shutdown-timeout`: how long requests in flight may take when the process stops; `None` is the command line's.
+    /// `worker-shutdown-timeout`: how long requests in flight may take when the process stops; `None` is the command line's,
+    /// `Duration::MAX` no limit.
     pub drain_timeout: Option<Duration>,
     /// `use-http2`, negated.
     pub without_http2: bool,
