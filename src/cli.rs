@@ -229,6 +229,10 @@ pub struct ServeArgs {
     /// After that: time for requests in flight to complete.
     #[arg(long, value_name = "DURATION", default_value = "30s", env = "PORTCULLIS_DRAIN_TIMEOUT", value_parser = parse_duration)]
     pub drain_timeout: Duration,
+    /// Time between SIGTERM and SIGKILL (terminationGracePeriodSeconds of the pod). The time for requests in flight is
+    /// limited so that the process ends before. Default: no limit.
+    #[arg(long, value_name = "DURATION", env = "PORTCULLIS_TERMINATION_GRACE_PERIOD", value_parser = parse_duration)]
+    pub termination_grace_period: Option<Duration>,
     /// Log format.
     #[arg(long, value_name = "FORM", default_value = "text", env = "PORTCULLIS_LOG_FORMAT")]
     pub log_format: LogFormat,

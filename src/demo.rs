@@ -229,6 +229,7 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         default_certificate: None,
         pre_stop_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(5),
+        termination_grace_period: None,
         log_format: LogFormat::Text,
         access_log: false,
     }

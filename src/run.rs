@@ -9,6 +9,7 @@
 
 mod cluster;
 pub(crate) use cluster::client;
+mod drain;
 mod live;
 mod own;
 mod readiness;
@@ -44,6 +45,7 @@ use crate::{
     settings,
     signals::Stop,
 };
+use drain::DrainTimeout;
 use live::Live;
 use readiness::Readiness;
 
@@ -53,8 +55,8 @@ pub struct Running {
     proxy: Arc<Proxy>,
     readiness: Readiness,
     admin: Server,
-    /// How long requests in flight may take at the end, if the settings say so.
-    drain_timeout: watch::Receiver<Option<Duration>>,
+    /// How long requests in flight may take at the end.
+    drain_timeout: watch::Receiver<Duration>,
     /// Ends when this replica has given up the Lease.
     release: Option<JoinHandle<()>>,
 }
@@ -176,9 +178,15 @@ impl Running {
         tokio::spawn(own::follow(Arc::clone(&proxy), admin.address(), machine, links.known));
         let (publish_to, published) = (Arc::clone(&proxy), readiness.ports.clone());
         let mut live = Live::new(capacity, Arc::new(live::of_flags(args)));
-        let (drain_to, drain_timeout) = watch::channel(None);
+        let (drain, mut last) = (DrainTimeout::of(args), None);
+        drain.warn(last);
+        let (drain_to, drain_timeout) = watch::channel(drain.with(last));
         tokio::spawn(controller.run(move |publication| {
-            drain_to.send_replace(publication.live.proxy.drain_timeout);
+            let timeout = publication.live.proxy.drain_timeout;
+            if std::mem::replace(&mut last, timeout) != timeout {
+                drain.warn(timeout);
+                drain_to.send_replace(drain.with(timeout));
+            }
             let ports = &publication.table.ports;
             let now: BTreeMap<_, _> = ports.iter().map(|(bound, port)| (*bound, port.number)).collect();
             live.apply(publication.live, &publish_to);
@@ -218,7 +226,7 @@ impl Running {
         signals.asked().await;
         info!("stopping");
         let stopped = tokio::select! {
-            () = self.stop(args.pre_stop_delay, args.drain_timeout) => true,
+            () = self.stop(args.pre_stop_delay) => true,
             () = signals.asked() => false,
         };
         match stopped {
@@ -227,11 +235,11 @@ impl Running {
         }
     }
 
-    /// Not ready, then no longer accepting, then drained. `drain_timeout` applies unless the settings have one.
-    pub async fn stop(&mut self, pre_stop_delay: Duration, drain_timeout: Duration) {
+    /// Not ready, then no longer accepting, then drained.
+    pub async fn stop(&mut self, pre_stop_delay: Duration) {
         self.readiness.stopping.send_replace(true);
         tokio::time::sleep(pre_stop_delay).await;
-        let drain_timeout = self.drain_timeout.borrow().unwrap_or(drain_timeout);
+        let drain_timeout = *self.drain_timeout.borrow();
         self.proxy.drain(drain_timeout).await;
         if let Some(release) = self.release.take() {
             let _ = release.await;

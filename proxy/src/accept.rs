@@ -197,11 +197,12 @@ async fn open(
     port: &Port,
     worker: &Arc<Worker>,
 ) -> Result<Opened, ConnectionError> {
-    let (peer, local, is_proxied) = addresses(&mut tcp, peer, port, worker).await?;
+    let Addresses { peer, local, is_proxied, has_header, counted } =
+        addresses(&mut tcp, peer, port, worker).await?;
     // The address of a trusted proxy stands for many clients.
-    let is_trusted = worker.shared.is_proxy(peer.ip());
+    let is_trusted = worker.shared.is_proxy(counted);
     if !is_trusted {
-        admitted.belongs_to(peer.ip()).await.map_err(ConnectionError::TooMany)?;
+        admitted.belongs_to(counted).await.map_err(ConnectionError::TooMany)?;
     }
     let held = Arc::clone(admitted.held());
     // Asked anew for each connection: a port may change its protocol without being bound again.
@@ -265,7 +266,8 @@ async fn open(
             (info, down, h2 && !clients.without_http2)
         }
         Protocol::Tcp => {
-            let incoming = Box::new(Incoming::plain(tcp, served));
+            let mut incoming = Box::new(Incoming::plain(tcp, served));
+            incoming.refuses_proxy_header = served.proxy_protocol && !has_header;
             return Ok(Opened::Stream { incoming, from, local: local.ip(), admitted });
         }
         // A TCP socket is never opened for a UDP port.
@@ -283,29 +285,50 @@ fn tell(error: &HandshakeError, from: stream::Client, worker: &Worker) {
     }
 }
 
-/// The client and where it connected to, and whether the load balancer in front says so and not the socket.
+/// The addresses of a connection.
+struct Addresses {
+    /// The client.
+    peer: SocketAddr,
+    /// What the client connected to.
+    local: SocketAddr,
+    /// Whether these are those of a PROXY header, and not those of the socket.
+    is_proxied: bool,
+    /// Whether the connection began with a PROXY header.
+    has_header: bool,
+    /// The address whose connections are limited. It is the socket's if everybody may send a PROXY header: an attacker who
+    /// claims the address of another client must not use up that client's connections.
+    counted: IpAddr,
+}
+
+/// Reads the PROXY header if the peer has to send one.
 async fn addresses(
     tcp: &mut TcpStream,
     peer: SocketAddr,
     port: &Port,
     worker: &Worker,
-) -> Result<(SocketAddr, SocketAddr, bool), ConnectionError> {
-    let local = tcp.local_addr()?;
-    let is_sent = {
+) -> Result<Addresses, ConnectionError> {
+    let (local, socket) = (tcp.local_addr()?, peer.ip());
+    let (has_header, is_named) = {
         let live = worker.shared.live.load();
         let of_port =
             || worker.shared.table.load().ports.get(&port.key).is_some_and(|port| port.proxy_protocol);
-        ranges::hold(&live.proxy_protocol, peer.ip())
-            || (ranges::hold(&live.port_proxies, peer.ip()) && of_port())
+        let is_sent = |hold: fn(&[(IpAddr, u8)], IpAddr) -> bool| {
+            hold(&live.proxy_protocol, socket) || (hold(&live.port_proxies, socket) && of_port())
+        };
+        let has_header = is_sent(ranges::hold);
+        (has_header, has_header && is_sent(ranges::hold_named))
     };
-    if !is_sent {
-        return Ok((peer, local, false));
+    let own = Addresses { peer, local, is_proxied: false, has_header, counted: socket };
+    if !has_header {
+        return Ok(own);
     }
     // Boxed, so that connections that bring none do not pay for its size.
     let limit = worker.shared.options.header_timeout;
     let header = Box::pin(tokio::time::timeout(limit, proxy_protocol::read(tcp))).await;
     let header = header.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
-    Ok(header.map_or((peer, local, false), |(peer, local)| (peer, local, true)))
+    let Some((peer, local)) = header else { return Ok(own) };
+    let counted = if is_named { peer.ip() } else { socket };
+    Ok(Addresses { peer, local, is_proxied: true, has_header, counted })
 }
 
 fn down_io(transport: Transport, info: &ConnInfo, admitted: Admitted) -> Box<DownIo> {

@@ -41,6 +41,36 @@ pub(crate) enum ProxyHeaderError {
     Malformed,
 }
 
+/// Whether the bytes of a connection begin with a header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// No byte has been read.
+    #[default]
+    Unread,
+    /// All bytes match the signature of a version. These are missing.
+    Partial(&'static [u8]),
+    /// They begin with a header.
+    Header,
+    /// They do not.
+    Other,
+}
+
+impl Beginning {
+    /// The beginning with more bytes.
+    pub(crate) fn with(self, bytes: &[u8]) -> Self {
+        let possible: &[&'static [u8]] = match self {
+            Self::Unread => &[V1, V2],
+            Self::Partial(missing) => &[missing],
+            decided => return decided,
+        };
+        let next = |missing: &&'static [u8]| match (bytes.starts_with(missing), missing.strip_prefix(bytes)) {
+            (true, _) => Some(Self::Header),
+            (false, missing) => missing.map(Self::Partial),
+        };
+        possible.iter().find_map(next).unwrap_or(Self::Other)
+    }
+}
+
 /// Reads the header and nothing that comes after it. `None`: the load balancer speaks for itself (its health check),
 /// or of something that is no TCP.
 pub(crate) async fn read(tcp: &mut TcpStream) -> Result<Option<Addresses>, ProxyHeaderError> {
@@ -167,6 +197,24 @@ fn v2(command: u8, family: u8, body: &[u8]) -> Result<Option<Addresses>, ProxyHe
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_is_found_however_its_bytes_arrive() {
+        for (pieces, want) in [
+            (&[&b"PROXY TCP4 "[..]][..], Beginning::Header),
+            (&[b"P", b"ROXY", b" TCP4"], Beginning::Header),
+            (&[b"\r\n\r\n\0\r\nQUIT\n"], Beginning::Header),
+            (&[b"\r\n\r\n\0\r\nQUI", b"T\n\x21"], Beginning::Header),
+            (&[], Beginning::Unread),
+            (&[b"PROX"], Beginning::Partial(b"Y ")),
+            (&[b"PROX", b"IMITY"], Beginning::Other),
+            (&[b"x", b"PROXY "], Beginning::Other),
+            (&[b"\r\nPROXY "], Beginning::Other),
+        ] {
+            let got = pieces.iter().fold(Beginning::default(), |beginning, piece| beginning.with(piece));
+            assert_eq!(got, want, "{pieces:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_header_is_read_as_it_was_written() {

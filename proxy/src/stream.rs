@@ -45,6 +45,8 @@ pub(crate) struct Incoming {
     /// The TLS version, if TLS was terminated.
     pub(crate) tls: Option<&'static str>,
     pub(crate) route: Route,
+    /// Whether the stream is closed if it begins with a PROXY header: the port reads such headers, but not from this peer.
+    pub(crate) refuses_proxy_header: bool,
 }
 
 /// The route of a stream.
@@ -72,7 +74,8 @@ impl Incoming {
             rule: None,
         });
         let (early, client) = (Vec::new(), Side::Tcp(tcp));
-        Self { client, early, spoken: Spoken::Tcp, server_name: None, tls: None, route }
+        let spoken = Spoken::Tcp;
+        Self { client, early, spoken, server_name: None, tls: None, route, refuses_proxy_header: false }
     }
 }
 
@@ -111,7 +114,7 @@ pub(crate) async fn carry(
     // Dropped after the socket.
     admitted: Admitted,
 ) {
-    let Incoming { client: side, early, spoken, server_name, tls, route } = incoming;
+    let Incoming { client: side, early, spoken, server_name, tls, route, refuses_proxy_header } = incoming;
     // A stream is never counted as idle: what its peers are waiting for is unknown.
     let _busy = Busy::begin(Arc::clone(admitted.held()));
     let _in_flight = worker.load.request();
@@ -122,7 +125,7 @@ pub(crate) async fn carry(
         Ok(connected) => {
             let (backend, _open) = (connected.side, (connected.open, connected.in_flight, connected.place));
             let idle = worker.shared.options.tcp_idle_timeout;
-            Relay::new(side, backend, early, idle).run(&mut record).await
+            Relay::new(side, backend, early, idle, refuses_proxy_header).run(&mut record).await
         }
         Err((rejection, why)) => End::Refused(rejection, why),
     };

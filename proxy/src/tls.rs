@@ -210,6 +210,7 @@ impl TlsConfigs {
             server_name,
             tls: Some(version),
             route,
+            refuses_proxy_header: false,
         })))
     }
 
@@ -293,6 +294,7 @@ async fn greet(mut tcp: TcpStream, port: PortKey, shared: &Shared) -> Result<Gre
         server_name,
         tls: None,
         route,
+        refuses_proxy_header: false,
     })))
 }
 

@@ -7,6 +7,7 @@ mod own;
 mod own_bursts;
 mod own_http2;
 mod streams;
+mod streams_proxied;
 mod streams_tls;
 mod support;
 

@@ -105,9 +105,15 @@ themselves.
 {{- $problems = append $problems "autoscaling.enabled: requires resources.requests.cpu as the base of the utilization percentage" }}
 {{- end }}
 {{- end }}
-{{- $stop := add (include "portcullis.milliseconds" .Values.preStopDelay | int64) (include "portcullis.milliseconds" .Values.drainTimeout | int64) }}
-{{- if le (mul 1000 (int64 .Values.terminationGracePeriodSeconds)) $stop }}
-{{- $problems = append $problems (printf "terminationGracePeriodSeconds: %d would abort requests; preStopDelay: %s and drainTimeout: %s require more than %d s" (int .Values.terminationGracePeriodSeconds) .Values.preStopDelay .Values.drainTimeout (div (add $stop 999) 1000)) }}
+{{- $drains := dict "drainTimeout" .Values.drainTimeout }}
+{{- with get (.Values.settings | default dict) "worker-shutdown-timeout" | trim }}
+{{- $_ := set $drains "settings.worker-shutdown-timeout" (regexReplaceAll "^([0-9]+)$" . "${1}s") }}
+{{- end }}
+{{- range $name, $drain := $drains }}
+{{- $stop := add (include "portcullis.milliseconds" $.Values.preStopDelay | int64) (include "portcullis.milliseconds" $drain | int64) }}
+{{- if le (mul 1000 (int64 $.Values.terminationGracePeriodSeconds)) $stop }}
+{{- $problems = append $problems (printf "terminationGracePeriodSeconds: %d would abort requests; preStopDelay: %s and %s: %s require more than %d s" (int $.Values.terminationGracePeriodSeconds) $.Values.preStopDelay $name $drain (div (add $stop 999) 1000)) }}
+{{- end }}
 {{- end }}
 {{- range list "app.kubernetes.io/name" "app.kubernetes.io/instance" }}
 {{- if hasKey $.Values.podLabels . }}

@@ -32,6 +32,7 @@
 {{- end }}
 - --pre-stop-delay={{ .Values.preStopDelay }}
 - --drain-timeout={{ .Values.drainTimeout }}
+- --termination-grace-period={{ int .Values.terminationGracePeriodSeconds }}s
 - --log-format={{ .Values.log.format }}
 {{- if not .Values.dedicated.enabled }}
 - --dedicated-ports=none

@@ -53,7 +53,8 @@ pub struct ProxySettings {
     pub max_requests: Option<NonZeroU32>,
     /// `generate-request-id`, negated.
     pub without_request_ids: bool,
-    /// `worker-shutdown-timeout`: how long requests in flight may take when the process stops; `None` is the command line's.
+    /// `worker-shutdown-timeout`: how long requests in flight may take when the process stops; `None` is the command line's,
+    /// `Duration::MAX` no limit.
     pub drain_timeout: Option<Duration>,
     /// `use-http2`, negated.
     pub without_http2: bool,
@@ -126,7 +127,8 @@ const EVERYBODY: [(IpAddr, u8); 2] =
 impl Forwarding {
     /// Whether everybody is believed.
     pub fn trusts_everybody(&self) -> bool {
-        self.networks.is_none() && (self.use_forwarded_headers || self.enable_real_ip)
+        self.networks.is_none()
+            && (self.use_forwarded_headers || self.enable_real_ip || self.use_proxy_protocol)
     }
 
     fn networks(&self, is_on: bool) -> &[(IpAddr, u8)] {

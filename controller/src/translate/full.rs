@@ -28,11 +28,10 @@ pub fn full(
 ) -> Translation {
     let served = settings.namespace_selector.as_ref().map(|_| served_objects(snapshot, settings));
     let snapshot = served.as_ref().unwrap_or(snapshot);
-    let settings = &Settings {
-        live: settings.with_settings_map(snapshot).0,
-        port_services: Arc::new(PortServices::read(settings, snapshot)),
-        ..settings.clone()
-    };
+    let settings = Settings { live: settings.with_settings_map(snapshot).0, ..settings.clone() };
+    // After the live settings, which its warnings depend on.
+    let of_ports = Arc::new(PortServices::read(&settings, snapshot));
+    let settings = &Settings { port_services: of_ports, ..settings };
     let reader = Reader::new(snapshot, settings, bindings);
     let owners = owners(snapshot, &reader, pools);
     let policies = BackendTlsPolicies::of(&reader, pools, snapshot);

@@ -103,7 +103,8 @@ pub fn ingress_host(
     }
     if !canaries.is_empty() {
         let mains = Mains::of(&ingresses, host);
-        for canary in canaries {
+        let settings = reader.settings();
+        for canary in canaries.into_iter().filter(|canary| !is_closed_by_settings(canary, settings)) {
             let messages = spread::of_canary(&context, canary, &mains);
             translation.messages.entry(canary.meta.key.clone()).or_default().extend(messages);
         }
@@ -125,6 +126,16 @@ pub(crate) fn closed_by_annotations(ingress: &Ingress, settings: &Settings) -> O
         "{what} closed (503), because annotations that protect them cannot be served ({why}); the annotation portcullis.dev/unsupported: ignore serves them without protection"
     );
     Some(Message::about(Topic::Closed, text))
+}
+
+/// Whether the settings of the controller close an Ingress. Its annotations then apply to nothing beyond its own paths: not to
+/// Services that other Ingresses use too, to other names of its hosts, or to the root of a host.
+///
+/// Regular expressions are an exception. They are matched as for any other Ingress: with another kind of match, requests of
+/// its closed paths would reach other Ingresses.
+pub(crate) fn is_closed_by_settings(ingress: &Ingress, settings: &Settings) -> bool {
+    let live = &settings.live.ingress;
+    live.closed_by.is_some() || ingress.annotations.risk.is_some_and(|(risk, _)| risk > live.risk_level)
 }
 
 /// Why an Ingress is closed that has a riskier annotation than the settings of the controller allow. ingress-nginx would not

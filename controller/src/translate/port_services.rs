@@ -67,6 +67,14 @@ impl PortServices {
                     if transport == Transport::Udp && service.uses_proxy_protocol() {
                         let text = format!("data.{key}: PROXY has no effect, because UDP has no connections");
                         self.tell(map, Message::warning(Topic::NotServed, text));
+                    } else if service.decodes_proxy_protocol
+                        && settings.live.proxy.forwarding.networks.is_none()
+                    {
+                        let text = format!(
+                            "data.{key}: every client can claim any address with a PROXY header, because the setting \
+                             proxy-real-ip-cidr is missing; list the load balancers there"
+                        );
+                        self.tell(map, Message::warning(Topic::Invalid, text));
                     }
                     self.services.insert(port, service);
                 }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock::{Ticks, Watch},
     http1::{Buffer, Size},
+    proxy_protocol::Beginning,
 };
 
 /// A stream that is being relayed.
@@ -33,6 +34,15 @@ pub(super) struct Relay {
     watch: Watch,
 }
 
+/// Why the bytes of a direction are not passed on any more.
+#[derive(Debug)]
+enum Broken {
+    /// The source broke off the stream. The bytes that it had sent before have been passed on.
+    Unreadable,
+    /// The client's bytes begin with a PROXY header, which this client may not send.
+    ProxyHeader,
+}
+
 /// One direction of a stream.
 #[derive(Debug, Default)]
 struct Way {
@@ -44,6 +54,8 @@ struct Way {
     pipe: Option<Pipe>,
     state: State,
     moved: u64,
+    /// What the first bytes are, if they must not be a PROXY header.
+    beginning: Option<Beginning>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,19 +69,22 @@ enum State {
     Broken,
 }
 
-/// The source of a direction broke off the stream. The bytes that it had sent before have been passed on.
-#[derive(Debug)]
-struct Unreadable;
-
 /// A direction that moves fewer bytes than this at a time is not worth a pipe.
 const LITTLE: usize = 16 << 10;
 
 impl Relay {
     /// A stream. `early` holds the bytes that were already read from the client; they are forwarded first. The stream
-    /// ends if no bytes move for `idle`.
-    pub(super) fn new(client: Side, backend: Side, early: Vec<u8>, idle: Duration) -> Self {
+    /// ends if no bytes move for `idle`. With `refuses_proxy_header`, it ends if the client begins with a PROXY header.
+    pub(super) fn new(
+        client: Side,
+        backend: Side,
+        early: Vec<u8>,
+        idle: Duration,
+        refuses_proxy_header: bool,
+    ) -> Self {
         let buffer = if early.is_empty() { Buffer::default() } else { Buffer::of(&early) };
-        let up = Way { buffer, ..Way::default() };
+        let beginning = refuses_proxy_header.then(Beginning::default);
+        let up = Way { buffer, beginning, ..Way::default() };
         let (idle, watch) = (Ticks::of(idle), Watch::new());
         watch.set(idle);
         Self { client, backend, up, down: Way::default(), idle, watch }
@@ -86,11 +101,14 @@ impl Relay {
         let results = (up.poll(cx, client, backend), down.poll(cx, backend, client));
         let moved = record.moved(Moved { received: up.moved, sent: down.moved });
         match results {
-            (Err(Unreadable), _) => {
+            (Err(broken), _) => {
                 backend.reset();
-                Poll::Ready(End::ClientLeft)
+                Poll::Ready(match broken {
+                    Broken::Unreadable => End::ClientLeft,
+                    Broken::ProxyHeader => End::ProxyHeader,
+                })
             }
-            (_, Err(Unreadable)) => {
+            (_, Err(_)) => {
                 client.reset();
                 Poll::Ready(End::BackendLeft)
             }
@@ -118,7 +136,7 @@ impl Way {
     }
 
     /// Moves the bytes that can be moved now.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Result<(), Unreadable> {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Result<(), Broken> {
         while !self.is_over() && self.poll_step(cx, from, to)?.is_ready() {}
         Ok(())
     }
@@ -129,7 +147,7 @@ impl Way {
         cx: &mut Context<'_>,
         from: &mut Side,
         to: &mut Side,
-    ) -> Result<Poll<()>, Unreadable> {
+    ) -> Result<Poll<()>, Broken> {
         if !self.buffer.is_empty() {
             let written = to.poll_write(cx, self.buffer.bytes());
             return Ok(self.written(written));
@@ -150,7 +168,7 @@ impl Way {
             self.buffer = Buffer::take(self.size);
         }
         match from.poll_read(cx, self.buffer.room()) {
-            Poll::Ready(read) => self.read(read.map_err(|_| Unreadable)?),
+            Poll::Ready(read) => self.read(read.map_err(|_| Broken::Unreadable)?)?,
             Poll::Pending => {
                 self.buffer.give_back();
                 return Ok(self.flushed(to.poll_flush(cx)));
@@ -165,7 +183,7 @@ impl Way {
         cx: &mut Context<'_>,
         from: &TcpStream,
         to: &TcpStream,
-    ) -> Option<Result<Poll<()>, Unreadable>> {
+    ) -> Option<Result<Poll<()>, Broken>> {
         if let Some(pipe) = &mut self.pipe
             && pipe.holds() > 0
         {
@@ -193,7 +211,7 @@ impl Way {
         let pipe = self.pipe.as_mut()?;
         Some(match from.try_io(Interest::READABLE, || pipe.fill(from)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Poll::Ready(())),
-            Err(_) => Err(Unreadable),
+            Err(_) => Err(Broken::Unreadable),
             Ok(n) => {
                 self.bulk = n >= LITTLE;
                 if n == 0 {
@@ -226,14 +244,22 @@ impl Way {
         }
     }
 
-    fn read(&mut self, n: usize) {
+    fn read(&mut self, n: usize) -> Result<(), Broken> {
         if n == 0 {
             self.state = State::Ending;
-            return;
+            return Ok(());
         }
         let is_full = n == self.buffer.room().len();
         self.buffer.filled(n);
+        if let Some(beginning) = self.beginning {
+            let beginning = beginning.with(self.buffer.bytes());
+            if beginning == Beginning::Header {
+                return Err(Broken::ProxyHeader);
+            }
+            self.beginning = Some(beginning).filter(|beginning| *beginning != Beginning::Other);
+        }
         self.bulk = is_full && self.size != Size::Small;
         self.size = if is_full { self.size.next() } else { Size::of(n) };
+        Ok(())
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum End {
     Idle,
     /// The proxy cut the stream, because the port was closed or the process stopped.
     Cut,
+    /// The client began with a PROXY header, although it is not one of the proxies that the port trusts.
+    ProxyHeader,
     /// The stream got no backend, for this reason.
     Refused(Rejection, &'static str),
 }
@@ -66,7 +68,7 @@ impl Spoken {
 
 impl End {
     /// The names in metrics and in the access log, by [`End::index`].
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "done",
         "client",
         "backend",
@@ -79,6 +81,7 @@ impl End {
         "refused-address",
         "overloaded",
         "unreachable",
+        "proxy-header",
     ];
 
     fn index(self) -> usize {
@@ -88,6 +91,7 @@ impl End {
             Self::BackendLeft => 2,
             Self::Idle => 3,
             Self::Cut => 4,
+            Self::ProxyHeader => 12,
             Self::Refused(rejection, _) => match rejection {
                 Rejection::NoRoute => 5,
                 Rejection::BrokenBackend => 6,
@@ -120,7 +124,12 @@ impl End {
     pub(super) fn rejection(self) -> Option<(Rejection, &'static str)> {
         match self {
             Self::Refused(rejection, why) => Some((rejection, why)),
-            Self::Done | Self::ClientLeft | Self::BackendLeft | Self::Idle | Self::Cut => None,
+            Self::Done
+            | Self::ClientLeft
+            | Self::BackendLeft
+            | Self::Idle
+            | Self::Cut
+            | Self::ProxyHeader => None,
         }
     }
 }

@@ -36,7 +36,9 @@ pub(super) const KEYS: &[(&str, Read)] = &[
         or_default(boolean(text)).map(|read| to.proxy.without_request_ids = !read)
     }),
     ("worker-shutdown-timeout", |to, text, _, _| {
-        or_flag(duration(text)).map(|read| to.proxy.drain_timeout = Some(read))
+        // As in nginx, 0 is no limit.
+        let no_limit = |read: Duration| if read.is_zero() { Duration::MAX } else { read };
+        or_flag(duration(text)).map(|read| to.proxy.drain_timeout = Some(no_limit(read)))
     }),
     ("use-http2", |to, text, _, _| or_default(boolean(text)).map(|read| to.proxy.without_http2 = !read)),
     ("ssl-protocols", |to, text, checks, at| {

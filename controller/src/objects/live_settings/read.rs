@@ -132,8 +132,11 @@ impl Reading {
     fn trust(&mut self, at: &Path<'_>) {
         let forwarding = &self.settings.proxy.forwarding;
         if forwarding.trusts_everybody() {
-            let key =
-                if forwarding.use_forwarded_headers { "use-forwarded-headers" } else { "enable-real-ip" };
+            let key = match (forwarding.use_forwarded_headers, forwarding.use_proxy_protocol) {
+                (true, _) => "use-forwarded-headers",
+                (false, true) => "use-proxy-protocol",
+                (false, false) => "enable-real-ip",
+            };
             let message = "every client may claim any address, since proxy-real-ip-cidr is missing; name the proxies in \
                            front there";
             self.checks.warning_of(Topic::Invalid, &at.field(key), message);

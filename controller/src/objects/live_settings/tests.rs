@@ -358,7 +358,7 @@ fn keys_of_ingress_nginx_say_who_is_believed() {
         (&[FORWARDED, REAL_IP, CIDR], ten.clone(), vec![], vec![], 0),
         (&[REAL_IP, CIDR], vec![], ten.clone(), vec![], 0),
         (&[REAL_IP], vec![], everybody.clone(), vec![], 1),
-        (&[PROXY], vec![], vec![], everybody.clone(), 0),
+        (&[PROXY], vec![], vec![], everybody.clone(), 1),
         (&[PROXY, REAL_IP, CIDR], vec![], vec![], ten.clone(), 0),
         (&[FORWARDED, ("proxy-real-ip-cidr", "x")], vec![], vec![], vec![], 1),
         (
@@ -391,6 +391,10 @@ fn limits_of_client_connections_are_read() {
     assert_eq!(proxy.max_requests.map(u32::from), Some(500));
     assert!(proxy.without_request_ids);
     assert_eq!(proxy.drain_timeout, Some(Duration::from_secs(240)));
+    for no_limit in ["0", "0s"] {
+        let (settings, problems) = of(&[("worker-shutdown-timeout", no_limit)]);
+        assert_eq!((settings.proxy.drain_timeout, problems.len()), (Some(Duration::MAX), 0), "{no_limit}");
+    }
 
     for (key, value) in [
         ("client-body-timeout", "0"),

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::HostPattern;
 
-use super::paths::{self, Key};
+use super::{
+    is_closed_by_settings,
+    paths::{self, Key},
+};
 use crate::{
     ir::{
         Ingress,
@@ -22,8 +25,10 @@ pub fn ingress_claims(reader: &Reader<'_>, listeners: &Listeners, host: &HostPat
     let Some(state) = listeners.at_host(reader, host) else { return Vec::new() };
     let mut ingresses: Vec<_> = state.ingresses.iter().filter_map(|key| reader.ingress(key)).collect();
     ingresses.sort_by_cached_key(|ingress| ingress.age());
-    let mut claims: Vec<_> = ingresses.iter().flat_map(|ingress| uses(reader, ingress, host)).collect();
-    let (canaries, mains) = split(&ingresses);
+    let (mut canaries, mains) = split(&ingresses);
+    canaries.retain(|canary| !is_closed_by_settings(canary, reader.settings()));
+    let using = mains.iter().chain(&canaries);
+    let mut claims: Vec<_> = using.flat_map(|ingress| uses(reader, ingress, host)).collect();
     if !canaries.is_empty() {
         let mains = Mains::of(&mains, host);
         canaries.iter().for_each(|canary| claims.extend(of_canary(reader, canary, &mains, host)));
@@ -51,11 +56,14 @@ fn uses(reader: &Reader<'_>, ingress: &Ingress, host: &HostPattern) -> Vec<Claim
         return Vec::new();
     }
     let annotations = &ingress.annotations;
-    let said = Said {
-        balancing: annotations.balancing.clone(),
-        hashing: annotations.hashing.clone(),
-        affinity: annotations.affinity.clone(),
-        canary: annotations.canary.clone(),
+    let said = match is_closed_by_settings(ingress, reader.settings()) {
+        true => Said::default(),
+        false => Said {
+            balancing: annotations.balancing.clone(),
+            hashing: annotations.hashing.clone(),
+            affinity: annotations.affinity.clone(),
+            canary: annotations.canary.clone(),
+        },
     };
     let said = (said != Said::default()).then(|| Arc::new(said));
     let age = Arc::new(ingress.age());

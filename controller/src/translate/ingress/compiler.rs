@@ -274,7 +274,9 @@ impl<'a> Compiler<'a> {
     /// `app-root` is for a whole host: that of the youngest Ingress holds. Here it does so within a namespace.
     fn app_root(&self) -> Option<&'a str> {
         let of_namespace = |ingress: &&&Ingress| ingress.meta.namespace() == self.ingress.meta.namespace();
-        let roots = self.host.ingresses.iter().rev().filter(of_namespace);
+        let settings = self.host.reader.settings();
+        let is_open = |ingress: &&&Ingress| !super::is_closed_by_settings(ingress, settings);
+        let roots = self.host.ingresses.iter().rev().filter(of_namespace).filter(is_open);
         roots.filter_map(|ingress| ingress.annotations.redirects.app_root.as_deref()).next()
     }
 

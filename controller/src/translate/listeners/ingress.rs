@@ -15,7 +15,7 @@ use crate::{
     problem::Topic,
     status::Message,
     translate::{
-        NginxClasses, Reader, Settings,
+        NginxClasses, Reader, Settings, is_closed_by_settings,
         settings::{NGINX_CLASS, NGINX_CONTROLLER},
     },
 };
@@ -110,9 +110,21 @@ pub(super) fn ours(reader: &Reader<'_>) -> Vec<Arc<Ingress>> {
     let classes = Classes::of(reader);
     let ours = reader.ingresses().filter(|ingress| classes.is_ours(ingress));
     let default = reader.settings().default_backend.iter().map(|default| &default.ingress);
-    let mut ours: Vec<_> = ours.chain(default).cloned().collect();
+    let ours = ours.chain(default).map(|ingress| without_closed_aliases(ingress, reader.settings()));
+    let mut ours: Vec<_> = ours.collect();
     ours.sort_by_cached_key(|ingress| ingress.age());
     ours
+}
+
+/// The Ingress without the other names of its hosts if the settings close it. The paths of other Ingresses would be served
+/// under these names.
+fn without_closed_aliases(ingress: &Arc<Ingress>, settings: &Settings) -> Arc<Ingress> {
+    if ingress.annotations.server_alias.hosts.is_empty() || !is_closed_by_settings(ingress, settings) {
+        return Arc::clone(ingress);
+    }
+    let mut cut = Ingress::clone(ingress);
+    cut.annotations.server_alias.hosts.clear();
+    Arc::new(cut)
 }
 
 /// The hosts, without a decision yet on which port each is found.
