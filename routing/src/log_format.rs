@@ -176,8 +176,9 @@ impl LogFormat {
                 }
                 Part::Protocol => begun.text.push_str(line.protocol),
                 Part::Request(template) => {
-                    let value = values.map(|values| template.fill(values)).unwrap_or_default();
-                    self.escape.push(&value, &mut begun.text);
+                    // One variable, and a client must not be able to hide its URL from the log.
+                    let value = values.and_then(|values| template.fill_within(usize::MAX, values).ok());
+                    self.escape.push(&value.unwrap_or_default(), &mut begun.text);
                 }
                 Part::Late(late) => begun.gaps.push((begun.text.len(), Some(*late))),
                 Part::Unknown => begun.gaps.push((begun.text.len(), None)),

@@ -12,6 +12,11 @@ use crate::Headers;
 /// Characters that are escaped in a URL that is an argument of another one.
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// The maximum number of variables in a text, including those that are the same for all requests.
+pub const MAX_VARIABLES: usize = 32;
+/// The maximum length of a text whose variables are replaced, in bytes.
+pub const MAX_FILLED: usize = 32 << 10;
+
 /// A text with variables, which are replaced by the values of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
@@ -73,6 +78,22 @@ pub enum InvalidTemplate {
     /// A `${` without its `}`.
     #[error("a variable lacks its closing brace")]
     Unclosed,
+    /// It has more than [`MAX_VARIABLES`].
+    #[error("the text has more than {MAX_VARIABLES} variables")]
+    TooManyVariables,
+    /// It is longer than [`MAX_FILLED`].
+    #[error("the text is longer than {MAX_FILLED} bytes")]
+    TooLong,
+}
+
+/// The values of a request are too long for a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", Self::WHY)]
+pub struct FilledTooLong;
+
+impl FilledTooLong {
+    /// The text for the client.
+    pub const WHY: &'static str = "the request is too large for the variables of the rule";
 }
 
 /// The values of variables.
@@ -144,7 +165,7 @@ impl Template {
         constants: &[(&str, &str)],
     ) -> Result<Self, InvalidTemplate> {
         let (mut parts, mut plain) = (Vec::new(), String::new());
-        let mut rest = text;
+        let (mut rest, mut variables, mut len) = (text, 0, 0);
         while let Some((before, after)) = rest.split_once('$') {
             plain.push_str(before);
             let (name, behind) = name_of(after)?;
@@ -153,17 +174,25 @@ impl Template {
                 plain.push('$');
                 continue;
             }
+            variables += 1;
+            if variables > MAX_VARIABLES {
+                return Err(InvalidTemplate::TooManyVariables);
+            }
             if let Some((_, value)) = constants.iter().find(|(constant, _)| *constant == name) {
                 plain.push_str(value);
                 continue;
             }
             let variable = Variable::named(name, group_names)?;
             if !plain.is_empty() {
+                len += plain.len();
                 parts.push(Part::Text(std::mem::take(&mut plain).into()));
             }
             parts.push(Part::Variable(variable));
         }
         plain.push_str(rest);
+        if len + plain.len() > MAX_FILLED {
+            return Err(InvalidTemplate::TooLong);
+        }
         if !plain.is_empty() {
             parts.push(Part::Text(plain.into()));
         }
@@ -209,15 +238,33 @@ impl Template {
     }
 
     /// The text for a request. A variable without a value is empty.
-    pub fn fill(&self, values: &Values<'_>) -> String {
-        let mut text = String::with_capacity(self.text.len() + 32);
+    ///
+    /// # Errors
+    /// The text is longer than [`MAX_FILLED`].
+    pub fn fill(&self, values: &Values<'_>) -> Result<String, FilledTooLong> {
+        self.fill_within(MAX_FILLED, values)
+    }
+
+    /// The same with another maximum length.
+    ///
+    /// # Errors
+    /// The text is longer.
+    pub fn fill_within(&self, most: usize, values: &Values<'_>) -> Result<String, FilledTooLong> {
+        let mut text = String::with_capacity(most.min(self.text.len() + 32));
+        let mut push = |part: &str| {
+            if part.len() > most - text.len() {
+                return Err(FilledTooLong);
+            }
+            text.push_str(part);
+            Ok(())
+        };
         for part in &self.parts {
             match part {
-                Part::Text(part) => text.push_str(part),
-                Part::Variable(variable) => text.push_str(&variable.value(values)),
+                Part::Text(part) => push(part)?,
+                Part::Variable(variable) => push(&variable.value(values))?,
             }
         }
-        text
+        Ok(text)
     }
 }
 
@@ -410,7 +457,7 @@ mod tests {
             headers: &headers,
             groups: &Two,
         };
-        Template::parse_with(text, &["who"], &[("namespace", "shop")]).unwrap().fill(&values)
+        Template::parse_with(text, &["who"], &[("namespace", "shop")]).unwrap().fill(&values).unwrap()
     }
 
     #[test]
@@ -471,5 +518,23 @@ mod tests {
         ] {
             assert_eq!(Template::parse(text, &[]).unwrap_err().to_string(), want, "{text}");
         }
+    }
+
+    /// One header of a tenant must not cost hundreds of megabytes for a request with a long query.
+    #[test]
+    fn the_number_of_variables_is_limited() {
+        for (text, is_valid) in [
+            ("$args".repeat(MAX_VARIABLES), true),
+            ("$args".repeat(MAX_VARIABLES + 1), false),
+            ("$long".repeat(MAX_VARIABLES + 1), false),
+        ] {
+            let read = Template::parse_with(&text, &[], &[("long", "x")]);
+            assert_eq!(read.is_ok(), is_valid, "{}", text.len());
+        }
+        let long = "x".repeat(MAX_FILLED);
+        let constants = [("long", &*long)];
+        assert_eq!(Template::parse_with("$long", &[], &constants).map(|_| ()), Ok(()));
+        let message = Template::parse_with("$long$long", &[], &constants).unwrap_err().to_string();
+        assert_eq!(message, "the text is longer than 32768 bytes");
     }
 }

@@ -13,12 +13,11 @@ use super::{
 use crate::{
     BackendProtocol, Balance, Rejection, Selected, Step,
     matching::decoded,
-    path::InvalidPath,
     step::{
         Accepted, AccessList, AuthAnswer, Check, IngressRedirect, Origin, Redirect, Satisfy, Standing,
         StepEdits, client_certificate::Refused, error_pages, ingress_auth::Verdict,
     },
-    template::{NoGroups, Values},
+    template::{FilledTooLong, NoGroups, Values},
 };
 
 const BLOCKED: &str = "a header has a value that is blocked";
@@ -101,12 +100,11 @@ impl<'t> Chosen<'t, '_> {
                         return self.answer(Answer { preflight, ..answer });
                     }
                 }
-                Step::RewriteTarget(rewrite) => {
-                    let redirect = self.with_values(|values| rewrite.redirect(values));
-                    if let Some((status, location)) = redirect {
-                        return self.answer(located(status, location));
-                    }
-                }
+                Step::RewriteTarget(rewrite) => match self.with_values(|values| rewrite.redirect(values)) {
+                    Ok(Some((status, location))) => return self.answer(located(status, location)),
+                    Ok(None) => {}
+                    Err(_) => return self.answer(values_too_long()),
+                },
                 Step::Endpoints => {
                     let route = self.route();
                     if let Err((rejection, why)) = self.check_backend(&route) {
@@ -198,7 +196,10 @@ impl<'t> Chosen<'t, '_> {
     fn ask(self, place: usize) -> Decision {
         let question = match self.selected.rule.steps.get(place) {
             Some(Step::Check(Check::IngressAuth(auth))) => {
-                Some(Box::new(self.with_values(|values| auth.question(values))))
+                match self.with_values(|values| auth.question(values)) {
+                    Ok(question) => Some(Box::new(question)),
+                    Err(_) => return self.answer(values_too_long()),
+                }
             }
             _ => None,
         };
@@ -298,8 +299,8 @@ impl<'t> Chosen<'t, '_> {
             Step::IngressMirror(mirror) => Some(mirror),
             _ => None,
         });
-        match mirror {
-            Some(mirror) => route.copying(self.with_values(|values| mirror.copy(values))),
+        match mirror.and_then(|mirror| self.with_values(|values| mirror.copy(values)).ok()) {
+            Some(copy) => route.copying(copy),
             None => route,
         }
     }
@@ -328,7 +329,7 @@ impl<'t> Chosen<'t, '_> {
                 .accepting(self.accepted());
                 Decision::Forward(Forward { target, route: self.copying(self.selecting(route)), carrier })
             }
-            Err(why) => self.answer(Answer::reject(Rejection::BadRequest, why.why()).of_route(route)),
+            Err(answer) => self.answer(answer.of_route(route)),
         }
     }
 
@@ -361,20 +362,20 @@ impl<'t> Chosen<'t, '_> {
     }
 
     /// Path and query for the backend, if they differ from the client's.
-    fn forwarded(&self, route: &Route) -> Result<Option<Box<str>>, InvalidPath> {
+    fn forwarded(&self, route: &Route) -> Result<Option<Box<str>>, Answer> {
         let reading = self.selected.reading;
         let target = route.rule().steps.iter().find_map(|step| match step {
             Step::RewriteTarget(rewrite) => Some(rewrite),
             _ => None,
         });
         if let Some(rewrite) = target {
-            let path = self.with_values(|values| rewrite.path(values));
+            let path = self.with_values(|values| rewrite.path(values)).map_err(|_| values_too_long())?;
             return Ok(self.of_client.target.forwarded(reading, Some(&path)));
         }
         let Some(rewrite) = route.rewritten(|rewrite| rewrite.path.as_ref()) else {
             return Ok(self.of_client.target.forwarded(reading, None));
         };
-        let path = self.of_client.target.path.read(reading)?;
+        let path = self.origin_path()?;
         Ok(self.of_client.target.forwarded(reading, Some(&rewrite.apply(&path, self.selected.path))))
     }
 
@@ -471,6 +472,11 @@ impl<'t> Chosen<'t, '_> {
 
 /// What a client is told whose body is larger than the rule permits.
 pub const TOO_LARGE: &str = "the body is too large";
+
+/// The answer if values of a request are too long for the variables of a rule.
+fn values_too_long() -> Answer {
+    Answer::reject(Rejection::HeaderTooLarge, FilledTooLong::WHY)
+}
 
 /// Sends a client to a place; with a status that has no `Location` in nginx, the place is the content.
 fn located(status: StatusCode, place: String) -> Answer {

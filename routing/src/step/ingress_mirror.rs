@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use http::HeaderName;
 
 use super::ServiceUrl;
-use crate::template::Values;
+use crate::template::{FilledTooLong, Values};
 
 /// The destination of mirrored requests of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +38,12 @@ pub struct IngressCopy {
 
 impl IngressMirror {
     /// The mirrored request for a request with these values.
-    pub fn copy(self: &Arc<Self>, values: &Values<'_>) -> IngressCopy {
-        let (to, target) = (self.url.host_of(values), self.url.target_of(values));
-        IngressCopy { mirror: Arc::clone(self), to, target }
+    ///
+    /// # Errors
+    /// The values are too long.
+    pub fn copy(self: &Arc<Self>, values: &Values<'_>) -> Result<IngressCopy, FilledTooLong> {
+        let (to, target) = (self.url.host_of(values)?, self.url.target_of(values)?);
+        Ok(IngressCopy { mirror: Arc::clone(self), to, target })
     }
 }
 
@@ -91,7 +94,7 @@ mod tests {
             let url = ServiceUrl { tls: false, host: text(host), port: 80, target: text(target) };
             let mirror =
                 IngressMirror { url, host: named.map(Into::into), body: true, namespace: "shop".into() };
-            let copy = Arc::new(mirror).copy(&values);
+            let copy = Arc::new(mirror).copy(&values).unwrap();
             assert_eq!((&*copy.to, &*copy.target, copy.host()), want, "{host}{target}");
         }
     }

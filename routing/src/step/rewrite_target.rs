@@ -5,7 +5,7 @@ use http::StatusCode;
 use crate::{
     path,
     pattern::GroupPattern,
-    template::{NoGroups, Template, Values},
+    template::{FilledTooLong, NoGroups, Template, Values},
 };
 
 /// Replaces the path (nginx' `rewrite`).
@@ -19,24 +19,30 @@ pub struct RewriteTarget {
 
 impl RewriteTarget {
     /// Returns the path for the backend, encoded. `values` are those of the request without groups.
-    pub fn path(&self, values: &Values<'_>) -> String {
-        let filled = self.fill(values);
+    ///
+    /// # Errors
+    /// The path would be too long.
+    pub fn path(&self, values: &Values<'_>) -> Result<String, FilledTooLong> {
+        let filled = self.fill(values)?;
         // Without a slash, it would not be a valid request target.
         let slash = if filled.starts_with('/') { "" } else { "/" };
-        format!("{slash}{}", path::encode(&filled))
+        Ok(format!("{slash}{}", path::encode(&filled)))
     }
 
     /// Returns the URL to which the client is redirected, if the target is a URL.
-    pub fn redirect(&self, values: &Values<'_>) -> Option<(StatusCode, String)> {
+    ///
+    /// # Errors
+    /// The URL would be too long.
+    pub fn redirect(&self, values: &Values<'_>) -> Result<Option<(StatusCode, String)>, FilledTooLong> {
         let text = self.target.as_str();
         if !["http://", "https://", "$scheme"].iter().any(|start| text.starts_with(start)) {
-            return None;
+            return Ok(None);
         }
         let query = values.query.map_or(String::new(), |query| format!("?{query}"));
-        Some((StatusCode::FOUND, format!("{}{query}", self.fill(values))))
+        Ok(Some((StatusCode::FOUND, format!("{}{query}", self.fill(values)?))))
     }
 
-    fn fill(&self, values: &Values<'_>) -> String {
+    fn fill(&self, values: &Values<'_>) -> Result<String, FilledTooLong> {
         match self.pattern.as_ref().and_then(|pattern| pattern.find(values.path)) {
             Some(groups) => self.target.fill(&Values { groups: &groups, ..*values }),
             None => self.target.fill(&Values { groups: &NoGroups, ..*values }),
@@ -70,7 +76,7 @@ mod tests {
             groups: &NoGroups,
         };
         let rewrite = RewriteTarget { pattern: Some(pattern), target };
-        (rewrite.path(&values), rewrite.redirect(&values).map(|(_, location)| location))
+        (rewrite.path(&values).unwrap(), rewrite.redirect(&values).unwrap().map(|(_, location)| location))
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::{Template, template::Values};
+use crate::{
+    Template,
+    template::{FilledTooLong, Values},
+};
 
 /// The URL of a service, split before variables are expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +39,20 @@ const NOT_IN_TARGET: &AsciiSet = &CONTROLS
 
 impl ServiceUrl {
     /// The host for a request, without port.
-    pub fn host_of(&self, values: &Values<'_>) -> Box<str> {
-        self.host.fill(values).into()
+    ///
+    /// # Errors
+    /// The values are too long.
+    pub fn host_of(&self, values: &Values<'_>) -> Result<Box<str>, FilledTooLong> {
+        self.host.fill(values).map(Into::into)
     }
 
     /// Path and query for a request.
-    pub fn target_of(&self, values: &Values<'_>) -> Box<str> {
-        utf8_percent_encode(&self.target.fill(values), NOT_IN_TARGET).to_string().into()
+    ///
+    /// # Errors
+    /// The values are too long.
+    pub fn target_of(&self, values: &Values<'_>) -> Result<Box<str>, FilledTooLong> {
+        let filled = self.target.fill(values)?;
+        Ok(utf8_percent_encode(&filled, NOT_IN_TARGET).to_string().into())
     }
 
     /// Whether the host depends on the request.

@@ -4,8 +4,8 @@ use std::{borrow::Cow, fmt::Write};
 
 use http::{HeaderName, HeaderValue};
 
-use super::IngressAuth;
-use crate::template::Values;
+use super::{super::header_templates::ValueBudget, IngressAuth};
+use crate::template::{FilledTooLong, Values};
 
 /// Lists the proxies that a check has passed, so that a check of a check, recursively, ends.
 pub const CHECKED: HeaderName = HeaderName::from_static("x-portcullis-checked");
@@ -36,10 +36,16 @@ const X_AUTH_REQUEST_REDIRECT: HeaderName = HeaderName::from_static("x-auth-requ
 
 impl IngressAuth {
     /// The request to the service for a request with these values.
-    pub fn question(&self, values: &Values<'_>) -> AuthQuestion {
+    ///
+    /// # Errors
+    /// The values are too long. The service must not decide without a part of them.
+    pub fn question(&self, values: &Values<'_>) -> Result<AuthQuestion, FilledTooLong> {
         let uri = values.request_uri();
         let client: HeaderValue = value(&values.client.to_canonical().to_string());
-        let redirect = self.redirect.as_ref().map_or(Cow::Borrowed(&*uri), |to| to.fill(values).into());
+        let redirect = match &self.redirect {
+            Some(to) => Cow::Owned(to.fill(values)?),
+            None => Cow::Borrowed(&*uri),
+        };
         let mut headers = vec![
             (X_ORIGINAL_URL, value(&format!("{}://{}{uri}", values.scheme, values.sent_host))),
             (X_ORIGINAL_METHOD, value(values.method)),
@@ -52,15 +58,18 @@ impl IngressAuth {
         if self.method.is_some() {
             headers.extend([(X_ORIGINAL_URI, value(&uri)), (X_SCHEME, value(values.scheme))]);
         }
-        let further = self.set_headers.iter().map(|(name, text)| (name.clone(), value(&text.fill(values))));
-        headers.extend(further);
-        AuthQuestion {
-            host: self.url.host_of(values),
-            target: self.url.target_of(values),
-            headers: headers.into(),
-            cache_key: self.caching.as_ref().map(|caching| caching.key.fill(values).into()),
-            checked: values.headers.first(&CHECKED).unwrap_or_default().into(),
+        let mut budget = ValueBudget::default();
+        for (name, text) in &self.set_headers {
+            headers.push((name.clone(), value(&budget.fill(text, values)?)));
         }
+        let cache_key = self.caching.as_ref().map(|caching| caching.key.fill(values)).transpose()?;
+        Ok(AuthQuestion {
+            host: self.url.host_of(values)?,
+            target: self.url.target_of(values)?,
+            headers: headers.into(),
+            cache_key: cache_key.map(Into::into),
+            checked: values.headers.first(&CHECKED).unwrap_or_default().into(),
+        })
     }
 }
 

@@ -57,7 +57,7 @@ fn a_service_is_told_what_is_asked_for() {
     let headers = HeaderMap::new();
     let values = values("/sent", Some("q=1"), &headers);
     let said = |auth: &IngressAuth| {
-        let question = auth.question(&values);
+        let question = auth.question(&values).unwrap();
         let line = |(name, value): &(HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
         question.headers.iter().map(line).collect::<Vec<_>>()
     };
@@ -90,7 +90,7 @@ fn no_variable_ends_a_line() {
     let set_headers = [(HeaderName::from_static("x-path"), template("$uri"))].into();
     let sign_in = Some(SignIn { url: template("http://login.test$uri"), own: OwnUrl::default() });
     let auth = IngressAuth { url, set_headers, sign_in, ..auth() };
-    let question = auth.question(&values);
+    let question = auth.question(&values).unwrap();
     assert_eq!(&*question.target, "/check/a%0D%0AX-Evil:%201%20%23?%7F%C3%A9");
     let value = &question.headers.last().unwrap().1;
     assert_eq!(value.to_str().unwrap(), "/a%0D%0AX-Evil: 1 #?%7F%C3%A9");
@@ -102,7 +102,7 @@ fn no_variable_ends_a_line() {
 fn the_host_of_a_request_may_be_that_of_the_service() {
     let headers = HeaderMap::new();
     let auth = IngressAuth { url: ServiceUrl { host: template("auth.$host"), ..auth().url }, ..auth() };
-    assert_eq!(&*auth.question(&values("/", None, &headers)).host, "auth.a.test");
+    assert_eq!(&*auth.question(&values("/", None, &headers)).unwrap().host, "auth.a.test");
 }
 
 /// The outcome of a request, in one line.

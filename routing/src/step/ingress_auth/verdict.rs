@@ -50,7 +50,9 @@ impl IngressAuth {
             };
         }
         let sign_in = self.sign_in.as_ref().filter(|_| answer.status == StatusCode::UNAUTHORIZED);
-        let status = match (answer.status, sign_in) {
+        // A client with a URL that is too long is not redirected.
+        let sign_in = sign_in.and_then(|sign_in| Some((sign_in, sign_in.url.fill(values).ok()?)));
+        let status = match (answer.status, &sign_in) {
             (_, Some(_)) => StatusCode::FOUND,
             (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), None) => status,
             (_, None) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -61,7 +63,7 @@ impl IngressAuth {
         let cookie = cookie.filter(|cookie| cookie.is_with(status.as_u16()));
         headers.extend(cookie.map(|cookie| (header::SET_COOKIE, cookie.value)));
         match sign_in {
-            Some(sign_in) => Verdict::SignIn(sign_in, visible(&sign_in.url.fill(values)), headers),
+            Some((sign_in, url)) => Verdict::SignIn(sign_in, visible(&url), headers),
             None => Verdict::Deny(status, headers),
         }
     }
