@@ -166,7 +166,7 @@ async fn serve_text() -> SocketAddr {
 
 /// Decodes a body, and counts its bytes.
 enum Decoder {
-    Gzip(flate2::write::GzDecoder<Count>),
+    Gzip(Box<flate2::write::GzDecoder<Count>>),
     Brotli(Box<brotli::DecompressorWriter<Count>>),
 }
 
@@ -188,7 +188,7 @@ impl Write for Count {
 impl Decoder {
     fn new(coding: &str) -> Self {
         match coding {
-            "gzip" => Self::Gzip(flate2::write::GzDecoder::new(Count::default())),
+            "gzip" => Self::Gzip(Box::new(flate2::write::GzDecoder::new(Count::default()))),
             _ => Self::Brotli(Box::new(brotli::DecompressorWriter::new(Count::default(), 4096))),
         }
     }
