@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,6 +35,7 @@ func TestIngressChurn(t *testing.T) {
 	s.Must(c.round(s.Context(), 0))
 	c.served(fresh, 0)
 	full := resident(s)
+	c.written()
 	many := measure(s, client, churnDomain, "many", ofIngresses(s))
 
 	// Rounds go on until the propagation beside them is measured.
@@ -279,6 +281,28 @@ func (c ingressCrowd) served(client *kit.Client, round int) {
 			}
 		}
 	}
+}
+
+// written waits until the status of each Ingress is written, which takes the processors as long as it lasts.
+func (c ingressCrowd) written() {
+	c.s.T.Helper()
+	c.s.Eventually("statuses of all Ingresses", func() error {
+		list, err := c.s.Kube.NetworkingV1().Ingresses(c.namespace).List(c.s.Context(), metav1.ListOptions{ResourceVersion: "0"})
+		if err != nil {
+			return err
+		}
+		missing := 0
+		for _, ingress := range list.Items {
+			if len(ingress.Status.LoadBalancer.Ingress) == 0 {
+				missing++
+			}
+		}
+		if missing > 0 {
+			time.Sleep(500 * time.Millisecond) // It is a long list.
+			return fmt.Errorf("%d of %d have none", missing, len(list.Items))
+		}
+		return nil
+	})
 }
 
 // gone expects the Ingresses of a round to be served no longer.
