@@ -76,7 +76,7 @@ pub struct HeaderSettings {
     pub original_uri: bool,
 }
 
-/// Headers that are set as a ConfigMap says.
+/// Headers that are set from a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeadersOfMap {
     pub map: Option<ObjectKey>,

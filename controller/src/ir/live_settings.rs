@@ -160,7 +160,7 @@ impl ProxySettings {
         [&self.proxy_protocol, forwarding.networks(forwarding.use_proxy_protocol)].concat()
     }
 
-    /// Load balancers that begin each connection to a port with such a header, if its TCP service says so (`PROXY`).
+    /// Load balancers that begin each connection to a port with such a header, if its TCP service requires it (`PROXY`).
     pub fn port_proxies(&self) -> Vec<(IpAddr, u8)> {
         self.forwarding.networks(true).to_vec()
     }

@@ -31,7 +31,7 @@ impl ValueBudget {
     }
 }
 
-/// Headers that are set to values of the request. A header whose value is empty is removed, as in nginx.
+/// Headers that are set to values of the request. A header with an empty value is removed, as in nginx.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderTemplates(Box<[(HeaderName, Template)]>);
 

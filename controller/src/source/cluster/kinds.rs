@@ -158,7 +158,7 @@ pub(super) fn path(key: &ObjectKey) -> String {
 /// host, since they are not supported), and password files.
 const FILES: [&str; 5] = ["tls.crt", "tls.key", "ca.crt", "ca.crl", "auth"];
 /// Of other keys, which are names of users and of headers, only short values are used: hashes of passwords, and values of
-/// headers. So many bytes are kept, in Base64 or not.
+/// headers. This is the limit in bytes, of Base64 or of plain text.
 const SHORT: usize = 8 << 10;
 
 /// Takes out what nobody looks at, before anything is kept.

@@ -58,7 +58,7 @@ impl Compiler<'_> {
         steps
     }
 
-    /// The headers of requests to backends that the settings demand.
+    /// The headers that the settings add to requests to backends.
     pub(super) fn sent_headers(&self, place: &Place<'_>) -> Vec<Step> {
         let global = &self.host.reader.settings().live.ingress.headers;
         let mut set = global.send.headers.to_vec();
