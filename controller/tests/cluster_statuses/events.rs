@@ -217,8 +217,8 @@ async fn a_default_backend_that_cannot_be_used_is_an_event_of_its_service() {
     let server = shop(1);
     let named = ObjectKey::new(Kind::Service, "infra", "errs");
     let default_backend = Some(Arc::new(DefaultBackend::new(named)));
-    let settings = Settings { default_backend, ..in_cluster() };
-    let replica = Replica::with(&server, true, settings.clone()).ready().await;
+    let settings = Settings { default_backend, ..Settings::default() };
+    let replica = Replica::with(&server, true, settings).ready().await;
     sleep(Duration::from_secs(5)).await;
     assert_eq!(events(&server), ["Warning Service errs NoEffect"]);
     let note = server.all("events")[0]["note"].as_str().unwrap().to_owned();
