@@ -51,6 +51,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for First<T> {
             // The type of a TLS record is 20 to 24, and methods of HTTP are in upper case.
             let first = buf.filled().get(before);
             if first.is_some_and(u8::is_ascii_uppercase) {
+                buf.set_filled(before);
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, PlainHttp)));
             }
         }

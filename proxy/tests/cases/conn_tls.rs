@@ -235,8 +235,8 @@ async fn a_client_that_speaks_no_tls_is_let_go() {
     running.serve(table, on(port, &[("", &[&shown])])).await;
     for (sent, want) in [
         (&b"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n"[..], &b"HTTP/1.1 400 "[..]),
-        // An alert.
-        (b"\x17\x03\x03\x00\x01a", &[21]),
+        // Not HTTP: an alert.
+        (b"get / HTTP/1.1\r\nHost: a.example.com\r\n\r\n", &[21]),
     ] {
         let mut plain = crate::support::client::connect(running.at(port)).await;
         plain.write_all(sent).await.unwrap();
