@@ -69,6 +69,9 @@ fn header(name: &str) -> Result<HeaderName, String> {
 
 /// The value of a header.
 fn checked(value: &str) -> Result<&str, String> {
+    if ConfigMap::is_too_long(value) {
+        return Err(format!("the value is longer than {} bytes", ConfigMap::MAX_HEADER));
+    }
     let value = value.trim();
     if HeaderValue::try_from(value).is_err() {
         return Err(format!("{} is not the value of a header", quoted(value)));

@@ -147,6 +147,7 @@ impl Compiler<'_> {
 /// A header that can be set.
 pub(super) fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::try_from(name).ok().filter(|name| Change::Set.check(name).is_ok())?;
+    let value = Some(value).filter(|value| !ConfigMap::is_too_long(value))?;
     Some((name, HeaderValue::try_from(value).ok()?))
 }
 
