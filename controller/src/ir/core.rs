@@ -160,6 +160,18 @@ pub struct ConfigMap {
     pub data: BTreeMap<Box<str>, Box<str>>,
 }
 
+impl ConfigMap {
+    /// The maximum length of the value of a header, in bytes.
+    pub const MAX_HEADER: usize = 8 << 10;
+    /// Stands for a longer value, which is not stored. No header can have this value.
+    pub const TOO_LONG: &str = "\0";
+
+    /// Whether the value of a header is too long, or was.
+    pub fn is_too_long(value: &str) -> bool {
+        value.len() > Self::MAX_HEADER || value == Self::TOO_LONG
+    }
+}
+
 /// A ClusterTrustBundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterTrustBundle {

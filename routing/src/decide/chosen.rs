@@ -65,7 +65,7 @@ impl<'t> Chosen<'t, '_> {
                                 Refused::With(status, why) => Answer::refuse(status, why),
                                 Refused::SentTo(page) => located(StatusCode::FOUND, page.into()),
                             };
-                            let route = Route::new(rule, None);
+                            let route = self.editing(Route::new(rule, None));
                             return Decision::Answer(Box::new(answer.of_route(route)));
                         }
                     }
@@ -231,7 +231,7 @@ impl<'t> Chosen<'t, '_> {
                 let path = self.origin_path()?;
                 let answer = located(StatusCode::FOUND, sign_in.own.absolute(&to, &self.origin(&path)));
                 // As in ingress-nginx, without HSTS.
-                answer.with_headers(headers).of_route(Route::new(self.selected.rule, None))
+                answer.with_headers(headers).of_route(self.editing(Route::new(self.selected.rule, None)))
             }
             Verdict::Deny(status, headers) => {
                 let rejection = match status {
@@ -305,12 +305,8 @@ impl<'t> Chosen<'t, '_> {
         }
     }
 
-    fn forward(mut self) -> Decision {
-        let filled = self.filled();
-        if !filled.is_empty() {
-            self.passed.add(filled);
-        }
-        let route = self.route();
+    fn forward(self) -> Decision {
+        let route = self.editing(self.route());
         if let Err((rejection, why)) = self.check_backend(&route) {
             return self.answer(Answer::reject(rejection, why).of_route(route));
         }
@@ -441,28 +437,17 @@ impl<'t> Chosen<'t, '_> {
 
     /// The answer of the proxy itself.
     pub(super) fn own_answer(&self, mut answer: Answer) -> Decision {
-        answer.route.get_or_insert_with(|| {
-            let mut own = Passed::default();
-            own.add(self.filled());
-            self.of_rule(None).passed(&own)
-        });
+        answer.route.get_or_insert_with(|| self.editing(self.of_rule(None)));
         Decision::Answer(Box::new(answer))
     }
 
-    /// The changes of headers to values of the request.
-    fn filled(&self) -> Vec<Step> {
+    /// Adds the header changes of the rule, if some depend on the request.
+    fn editing(&self, route: Route) -> Route {
         let steps = &self.selected.rule.steps;
-        if !steps.edits().is_some_and(StepEdits::has_templates) {
-            return Vec::new();
+        match steps.edits().is_some_and(StepEdits::has_templates) {
+            true => route.editing(self.with_values(|values| StepEdits::filled(steps, values))),
+            false => route,
         }
-        self.with_values(|values| {
-            let filled = steps.iter().filter_map(|step| match step {
-                Step::RequestTemplates(templates) => Some(Step::RequestHeaders(templates.fill(values))),
-                Step::AnswerTemplates(templates) => Some(Step::AnswerHeaders(templates.fill(values))),
-                _ => None,
-            });
-            filled.collect()
-        })
     }
 
     fn of_rule(&self, choice: Option<usize>) -> Route {

@@ -59,7 +59,7 @@ pub struct Route {
     rule: Arc<Held>,
     /// The index of the backend in the rule; the number of backends if none was chosen.
     choice: usize,
-    /// The header changes that checks have brought, and those with values of the request; they come before those of the rule.
+    /// The header changes that checks have brought; they come before those of the rule.
     checked: Option<Arc<StepEdits>>,
     /// Whether the client's TLS ends here.
     is_tls: bool,
@@ -84,6 +84,8 @@ struct Derived {
     failed_request: Option<FailedRequest>,
     /// What makes a path in a rewritten answer an absolute URL.
     base: Option<Box<str>>,
+    /// The header changes of the rule, if some depend on the request.
+    edits: Option<StepEdits>,
 }
 
 /// The attempts before an answer, and whether another one is possible.
@@ -141,6 +143,12 @@ impl Route {
     /// Adds what checks have brought.
     pub(super) fn passed(self, passed: &Passed) -> Self {
         Self { checked: passed.edits().cloned(), ..self }
+    }
+
+    /// Replaces the header changes of the rule by those that are made for the request.
+    pub(super) fn editing(mut self, edits: Option<StepEdits>) -> Self {
+        self.derived.get_or_insert_default().edits = edits;
+        self
     }
 
     /// Adds what the request says of the endpoint.
@@ -262,7 +270,7 @@ impl Route {
             [None, None, None] if self.selection.is_none() => AnswerEdits::default(),
             edits => {
                 let base = self.derived.as_ref().and_then(|of| of.base.as_deref()).unwrap_or_default();
-                self.own_answer_edits(status, request).with(edits).rewriting(self.rule.steps.edits(), base)
+                self.own_answer_edits(status, request).with(edits).rewriting(self.rule_edits(), base)
             }
         }
     }
@@ -271,7 +279,7 @@ impl Route {
     pub fn own_answer_edits<'r>(&'r self, status: u16, request: &'r dyn Headers) -> AnswerEdits<'r> {
         AnswerEdits::of_every_answer(self.cors(), self.hsts(), request)
             .with_ingress_cors(self.ingress_cors(), request)
-            .with_every_answer([self.checked.as_deref(), self.rule.steps.edits()])
+            .with_every_answer([self.checked.as_deref(), self.rule_edits()])
             .with_session(self.begun())
             .with_cookie(self.checked.as_ref().and_then(|edits| edits.cookie(status)))
     }
@@ -300,7 +308,12 @@ impl Route {
     /// Returns the header changes that checks have brought, those of the rule's steps, and those of the backend's steps.
     fn edits(&self) -> [Option<&StepEdits>; 3] {
         let backend = self.choice().and_then(|choice| choice.steps.edits());
-        [self.checked.as_deref(), self.rule.steps.edits(), backend]
+        [self.checked.as_deref(), self.rule_edits(), backend]
+    }
+
+    fn rule_edits(&self) -> Option<&StepEdits> {
+        let of_request = self.derived.as_ref().and_then(|of| of.edits.as_ref());
+        of_request.or_else(|| self.rule.steps.edits())
     }
 
     /// Returns the largest body of a request, in bytes; `None` is no limit.

@@ -1,6 +1,7 @@
 mod access;
 mod compress;
 mod cors;
+mod header_values;
 mod ingress_auth;
 mod page;
 

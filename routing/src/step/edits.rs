@@ -3,7 +3,10 @@
 //! For each header of the message, a carrier checks whether a step [replaces](RequestEdits::replaces) it, and if so omits
 //! it. After the remaining headers, the carrier writes the headers that the steps add.
 
-use std::ops::ControlFlow;
+use std::{
+    borrow::{Borrow, Cow},
+    ops::ControlFlow,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -11,7 +14,7 @@ use super::{
     AnswerCookie, AnswerRewrite, BackendConnection, Cors, HeaderModifier, IngressCors, Step, cors::Allowed,
     ingress_cors::Granted,
 };
-use crate::{Headers, HeadersMut};
+use crate::{Headers, HeadersMut, template::Values};
 
 /// The header changes of the steps of a rule, or of one of its backends.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +27,7 @@ pub(crate) struct StepEdits {
     cookie: Option<Box<AnswerCookie>>,
     connection: Option<BackendConnection>,
     rewrite: Option<Box<AnswerRewrite>>,
-    /// Whether steps set headers to values of the request, so that further changes are made for each request.
+    /// Whether steps set headers to values of the request, so that the changes are merged for each request.
     has_templates: bool,
 }
 
@@ -51,37 +54,38 @@ struct HeaderEdit {
 
 impl StepEdits {
     /// Merges the header changes of these steps. Returns `None` if no step changes headers.
-    pub(crate) fn of(steps: &[Step]) -> Option<Self> {
-        let request = steps.iter().filter_map(|step| match step {
+    pub(crate) fn of(steps: &[impl Borrow<Step>]) -> Option<Self> {
+        let steps = || steps.iter().map(Borrow::borrow);
+        let request = steps().filter_map(|step| match step {
             Step::RequestHeaders(modifier) => Some(modifier),
             _ => None,
         });
-        let answer = steps.iter().filter_map(|step| match step {
+        let answer = steps().filter_map(|step| match step {
             Step::ResponseHeaders(modifier) | Step::AnswerHeaders(modifier) => Some(modifier),
             _ => None,
         });
-        let every_answer = steps.iter().filter_map(|step| match step {
+        let every_answer = steps().filter_map(|step| match step {
             Step::AnswerHeaders(modifier) => Some(modifier),
             _ => None,
         });
-        let connection = steps.iter().find_map(|step| match step {
+        let connection = steps().find_map(|step| match step {
             Step::Connection(connection) => Some(*connection),
             _ => None,
         });
-        let rewrite = steps.iter().find_map(|step| match step {
+        let rewrite = steps().find_map(|step| match step {
             Step::AnswerRewrite(rewrite) => Some(rewrite.clone()),
             _ => None,
         });
-        let cookie = steps.iter().find_map(|step| match step {
+        let cookie = steps().find_map(|step| match step {
             Step::AnswerCookie(cookie) => Some(cookie.clone()),
             _ => None,
         });
         let (request, answer) = (HeaderEdits::of(request, true), HeaderEdits::of(answer, false));
         let every_answer = HeaderEdits::of(every_answer, false);
         let is_template = |step: &Step| matches!(step, Step::RequestTemplates(_) | Step::AnswerTemplates(_));
-        let has_templates = steps.iter().any(is_template);
+        let has_templates = steps().any(is_template);
         let edits = Self { request, answer, every_answer, cookie, connection, rewrite, has_templates };
-        let changes = steps.iter().any(|step| {
+        let changes = steps().any(|step| {
             matches!(
                 step,
                 Step::RequestHeaders(_)
@@ -98,6 +102,16 @@ impl StepEdits {
             )
         });
         changes.then_some(edits)
+    }
+
+    /// Merges the header changes of these steps, with the headers that are set to values of a request.
+    pub(crate) fn filled<'s>(steps: &'s [Step], values: &Values<'_>) -> Option<Self> {
+        let fill = |step: &'s Step| match step {
+            Step::RequestTemplates(templates) => Cow::Owned(Step::RequestHeaders(templates.fill(values))),
+            Step::AnswerTemplates(templates) => Cow::Owned(Step::AnswerHeaders(templates.fill(values))),
+            step => Cow::Borrowed(step),
+        };
+        Self::of(&steps.iter().map(fill).collect::<Vec<Cow<'_, Step>>>())
     }
 
     /// Returns only the changes to the request, including that of Host.

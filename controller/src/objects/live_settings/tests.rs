@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::ir::{ConfigMap, Kind, Meta, ObjectKey};
+use crate::{
+    Severity,
+    ir::{ConfigMap, Kind, Meta, ObjectKey},
+};
 use nginx_keys::Fate;
 use portcullis_routing::TlsVersions;
 
@@ -456,9 +459,14 @@ fn headers_of_a_config_map_are_checked_one_by_one() {
     let data = data.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     let (read, problems) = headers::read(&ConfigMap { meta, data });
     let read: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), &**value)).collect();
-    assert_eq!(read, [("x-client", "$remote_addr"), ("x-fixed", "a")]);
-    let fields: Vec<_> = problems.iter().map(|problem| problem.field.to_string()).collect();
-    assert_eq!(fields, ["data.Connection", "data.X-Lines", "data.X-Unknown", "data.bad name"]);
+    // A client or a backend must not set a header that the operator sets.
+    let removed = [("x-lines", ""), ("x-unknown", "")];
+    assert_eq!(read, [[("x-client", "$remote_addr"), ("x-fixed", "a")], removed].concat());
+    let reported: Vec<_> =
+        problems.iter().map(|problem| (problem.field.to_string(), problem.severity)).collect();
+    let (warning, error) = (Severity::Warning, Severity::Error);
+    let want = [("Connection", warning), ("X-Lines", error), ("X-Unknown", error), ("bad name", warning)];
+    assert_eq!(reported, want.map(|(name, severity)| (format!("data.{name}"), severity)));
 }
 
 #[test]

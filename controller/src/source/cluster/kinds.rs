@@ -9,7 +9,7 @@ use kube::{
 use serde_json::Value;
 
 use crate::{
-    ir::ObjectKey,
+    ir::{ConfigMap, ObjectKey},
     kinds::{Kind, Scope, StatusUse},
 };
 
@@ -159,7 +159,7 @@ pub(super) fn path(key: &ObjectKey) -> String {
 const FILES: [&str; 5] = ["tls.crt", "tls.key", "ca.crt", "ca.crl", "auth"];
 /// Of other keys, which are names of users and of headers, only short values are used: hashes of passwords, and values of
 /// headers. This is the limit in bytes, of Base64 or of plain text.
-const SHORT: usize = 8 << 10;
+const SHORT: usize = ConfigMap::MAX_HEADER;
 
 /// Takes out what nobody looks at, before anything is kept.
 pub(super) fn reduce(kind: Kind, object: &mut Value) {
@@ -188,8 +188,7 @@ pub(super) fn shorten(object: &mut Value) {
     if let Some(data) = object.get_mut("data").and_then(Value::as_object_mut) {
         let long =
             data.iter_mut().filter(|(name, value)| !FILES.contains(&name.as_str()) && !is_short(value));
-        // No header has such a value.
-        long.for_each(|(_, value)| *value = "\n".into());
+        long.for_each(|(_, value)| *value = ConfigMap::TOO_LONG.into());
     }
     if let Some(fields) = object.as_object_mut() {
         fields.remove("binaryData");

@@ -226,3 +226,32 @@ fn decode(kind: Kind, mut object: Value) -> Fetched {
         None => Fetched::Refused(decoded.problems),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::objects::live_settings::headers;
+
+    #[test]
+    fn a_header_that_is_too_long_is_reported_and_removed_wherever_its_config_map_is_read() {
+        let metadata = json!({ "namespace": "edge", "name": "headers", "uid": "u", "resourceVersion": "1" });
+        let data = json!({ "X-Long": "a".repeat(8193), "X-Most": "a".repeat(8192) });
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
+        let of_folder = objects::decode_live(map.clone()).object.expect("it is valid");
+        let Fetched::Found(of_cluster) = decode(Kind::ConfigMap, map) else { panic!("it is valid") };
+        for object in [of_folder, of_cluster] {
+            let Object::ConfigMap(map) = object else { panic!("not a ConfigMap") };
+            let (read, problems) = headers::read(&map);
+            let lengths: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.len())).collect();
+            assert_eq!(lengths, [("x-long", 0), ("x-most", 8192)]);
+            let [problem] = &*problems else { panic!("{problems:?}") };
+            assert_eq!(
+                problem.to_string(),
+                "ConfigMap edge/headers: data.X-Long: the value is longer than 8192 bytes; messages are sent without this \
+                 header"
+            );
+        }
+    }
+}

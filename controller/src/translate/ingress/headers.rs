@@ -69,7 +69,8 @@ impl Compiler<'_> {
         fixed.map(Step::RequestHeaders).into_iter().chain(varying.map(Step::RequestTemplates)).collect()
     }
 
-    /// Changes that set headers which were checked: those whose values are the same for all requests, and the others.
+    /// Changes that set headers which were checked: those whose values are the same for all requests, and the others. A header
+    /// that has no valid value for this path is removed.
     fn set_headers(
         &self,
         place: &Place<'_>,
@@ -77,14 +78,16 @@ impl Compiler<'_> {
     ) -> (Option<HeaderModifier>, Option<HeaderTemplates>) {
         let (mut set, mut remove, mut templates) = (Vec::new(), Vec::new(), Vec::new());
         for (name, text) in headers {
-            let Ok(template) = self.with_constants(place, text) else { continue };
+            let template = self.with_constants(place, text).unwrap_or_default();
             match template.fixed() {
                 // As in nginx; a request always has a Host.
                 Some("") if *name == header::HOST => {}
                 Some("") => remove.push(name.clone()),
-                Some(value) => {
-                    set.extend(HeaderValue::try_from(value).ok().map(|value| (name.clone(), value)))
-                }
+                Some(value) => match HeaderValue::try_from(value) {
+                    Ok(value) => set.push((name.clone(), value)),
+                    Err(_) if *name == header::HOST => {}
+                    Err(_) => remove.push(name.clone()),
+                },
                 None => templates.push((name.clone(), template)),
             }
         }
@@ -144,6 +147,7 @@ impl Compiler<'_> {
 /// A header that can be set.
 pub(super) fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     let name = HeaderName::try_from(name).ok().filter(|name| Change::Set.check(name).is_ok())?;
+    let value = Some(value).filter(|value| !ConfigMap::is_too_long(value))?;
     Some((name, HeaderValue::try_from(value).ok()?))
 }
 
