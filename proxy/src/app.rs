@@ -130,10 +130,18 @@ mod tests {
         request: impl Future<Output = Option<T>>,
         client: Test,
     ) -> (Option<T>, Option<Cut>, u64) {
+        carried_within(LIMITS, request, client).await
+    }
+
+    async fn carried_within<T>(
+        limits: Limits,
+        request: impl Future<Output = Option<T>>,
+        client: Test,
+    ) -> (Option<T>, Option<Cut>, u64) {
         let begin = Instant::now();
         let carrying = async {
             let mut stall = Stall::default();
-            let done = carry(request, &mut stall, &LIMITS, client).await;
+            let done = carry(request, &mut stall, &limits, client).await;
             (done, SCOPE.with(Scope::cut), begin.elapsed().as_secs())
         };
         SCOPE.scope(Scope::new(conn()), carrying).await
@@ -182,6 +190,16 @@ mod tests {
         let (done, cut, after) = carried(answer_begins, STAYS).await;
         assert_eq!((done, cut), (None, Some(Cut::Stalled)));
         assert!((300..=375).contains(&after), "{after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_bodies_that_is_longer_holds_for_the_whole_request() {
+        for (body, least) in [(30, 60), (240, 240)] {
+            let limits = Limits { body: Duration::from_secs(body), ..LIMITS };
+            let (_, cut, after) = carried_within(limits, std::future::pending::<Option<()>>(), STAYS).await;
+            assert_eq!(cut, Some(Cut::Stalled));
+            assert!((least..=least * 5 / 4).contains(&after), "{body}: {after}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -164,7 +164,7 @@ impl Connection {
         let session = Session::new(stream, Arc::clone(&self.digest));
         let session = ServerSession::new_custom(Box::new(session));
         let carrying = self.worker.service.process_new_http(session, &self.shutdown);
-        let carrying = SCOPE.scope(scope, app::carry_stream(carrying, &self.worker.limits, open));
+        let carrying = SCOPE.scope(scope, app::carry_stream(carrying, &self.conn.limits, open));
         context.hand_over(carrying).await;
     }
 }

@@ -109,12 +109,11 @@ impl Scope {
         self.idle_limit.set(limit);
     }
 
-    /// How long nothing may move.
+    /// How long nothing may move. The client may be silent within its request's body for as long as the connection's own limit
+    /// allows, which comes before this one.
     pub(crate) fn idle_limit(&self, limits: &Limits) -> Duration {
-        if let Some(limit) = self.idle_limit.get() {
-            return limit;
-        }
-        if self.streams.get() { limits.stream_idle } else { limits.idle }
+        let of_proxy = if self.streams.get() { limits.stream_idle } else { limits.idle };
+        self.idle_limit.get().unwrap_or(of_proxy).max(limits.body)
     }
 
     /// Says why the request is cut, to what is dropped with it.

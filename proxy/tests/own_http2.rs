@@ -57,21 +57,6 @@ async fn early_hints_reach_http_2_clients() {
 }
 
 #[tokio::test]
-async fn a_connection_is_asked_to_go_after_as_many_requests_as_it_may_have() {
-    let up = RawBackend::saying("up").await;
-    let proxy = start_with(|options: &mut Options| {
-        options.live.clients.max_requests = std::num::NonZeroU32::new(2);
-    });
-    let at = Site::of(to(up.address)).serve(&proxy).await;
-    let mut client = client(at).await;
-    for _ in 0..2 {
-        let (response, _) = client.send_request(request("GET").body(()).unwrap(), true).unwrap();
-        assert_eq!(finish(response).await.unwrap().0, 200);
-    }
-    until("the connection ends", || proxy.proxy.connections() == 0).await;
-}
-
-#[tokio::test]
 async fn a_client_that_waits_for_a_100_gets_the_backends() {
     let up = RawBackend::saying("up").await;
     let proxy = start();

@@ -78,10 +78,10 @@ pub(crate) async fn serve_one(
 ) -> Option<Box<DownIo>> {
     let scope = Scope::new(Arc::clone(&context.conn));
     scope.set_read();
-    let (shutdown, socket, limit) = (port.shutdown(), down.socket(), context.conn.limits.body);
+    let (shutdown, socket, limits) = (port.shutdown(), down.socket(), context.conn.limits);
     let request = async {
-        let answer = answer(&worker.service, down, None, &shutdown, limit);
-        let reused = carry(answer, &mut Stall::default(), &worker.limits, Lent(&socket)).await?;
+        let answer = answer(&worker.service, down, None, &shutdown, limits.body);
+        let reused = carry(answer, &mut Stall::default(), &limits, Lent(&socket)).await?;
         reused.consume().0.into_any().downcast::<DownIo>().ok()
     };
     context.hand_over(SCOPE.scope(scope, request)).await

@@ -11,6 +11,7 @@ use pingora_core::{
     protocols::http::{ServerSession, v2::server::H2Options},
     server::ShutdownWatch,
 };
+use tokio::sync::watch;
 
 use super::{Client, carry};
 use crate::{
@@ -34,10 +35,21 @@ pub(crate) async fn serve(
 ) {
     down.begin_h2();
     let (limits, streams) = (conn.limits, Arc::new(Streams::new(held)));
-    let app = H2App { worker: Arc::clone(worker), conn, streams: Arc::clone(&streams) };
+    let (leaving, shutdown) = watch::channel(false);
+    let app = H2App { worker: Arc::clone(worker), conn, streams: Arc::clone(&streams), leaving };
     let _over = streams.until_dropped();
-    let (app, shutdown) = (Arc::new(app), port.shutdown());
-    let serving = async { drop(app.process_new(down, &shutdown).await) };
+    let (app, mut stopping) = (Arc::new(app), port.shutdown());
+    let serving = async {
+        let stops = async {
+            let _ = stopping.wait_for(|stops| *stops).await;
+            app.leaving.send_replace(true);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = app.process_new(down, &shutdown) => {}
+            () = stops => {}
+        }
+    };
     streams.serve(pin!(serving), limits.keepalive).await;
 }
 
@@ -55,6 +67,8 @@ struct H2App {
     worker: Arc<Worker>,
     conn: Arc<ConnInfo>,
     streams: Arc<Streams>,
+    /// Pingora sends a GOAWAY once this is true: the port is closing, or the connection has had as many requests as it may.
+    leaving: watch::Sender<bool>,
 }
 
 /// The client of a stream.
@@ -83,10 +97,14 @@ impl HttpServerApp for H2App {
         'w: 'f,
     {
         let (in_flight, stream) = (self.worker.load.request(), self.streams.open());
+        self.conn.begin_request();
+        if self.conn.is_spent() {
+            self.leaving.send_replace(true);
+        }
         let request = self.worker.service.process_new_http(session, shutdown);
         Box::pin(SCOPE.scope(Scope::new(Arc::clone(&self.conn)), async move {
             let _in_flight = in_flight;
-            carry_stream(request, &self.worker.limits, stream).await
+            carry_stream(request, &self.conn.limits, stream).await
         }))
     }
 

@@ -14,7 +14,7 @@ use crate::support::{
     client::{connect, exchange, h2, is_closed, response},
     raw::{RawBackend, Seen},
     site::{Site, to},
-    start, start_with, within,
+    start, start_with, until, within,
 };
 
 fn loopback_network() -> Vec<(IpAddr, u8)> {
@@ -173,6 +173,18 @@ async fn a_connection_ends_after_as_many_requests_as_it_may_have() {
         assert_eq!((answer.status, answer.closes()), (200, is_last));
     }
     assert!(is_closed(&mut tcp).await);
+}
+
+#[tokio::test]
+async fn an_http2_connection_ends_after_as_many_requests_as_it_may_have() {
+    let backend = RawBackend::saying("reached").await;
+    let proxy = start_with(|options| options.live.clients.max_requests = NonZeroU32::new(2));
+    let at = Site::of(to(backend.address)).serve(&proxy).await;
+    let mut http2 = h2(connect(at).await).await;
+    for _ in 0..2 {
+        assert_eq!(http2.get("http://a.example/").await.unwrap().0, 200);
+    }
+    until("the connection ends", || proxy.proxy.connections() == 0).await;
 }
 
 #[tokio::test]
