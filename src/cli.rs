@@ -223,6 +223,20 @@ pub struct ServeArgs {
     /// Secret with the certificate for Ingress hosts that have none. Default: a self-signed certificate.
     #[arg(long, value_name = "NAMESPACE/NAME", env = "PORTCULLIS_DEFAULT_CERTIFICATE", value_parser = parse_namespaced)]
     pub default_certificate: Option<(String, String)>,
+    /// Also serve the metrics of Ingresses by the names and labels of ingress-nginx (nginx_ingress_controller_requests and
+    /// others), for dashboards, alerts, Flagger and Argo Rollouts.
+    #[arg(long, env = "PORTCULLIS_INGRESS_NGINX_METRICS")]
+    pub ingress_nginx_metrics: bool,
+    /// With --ingress-nginx-metrics: maximum number of label sets of requests. Each has about 90 series. Requests beyond it
+    /// are counted with ingress="_others". A namespace can have half of them.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000",
+        env = "PORTCULLIS_INGRESS_NGINX_METRICS_LIMIT",
+        value_parser = parse_count
+    )]
+    pub ingress_nginx_metrics_limit: usize,
     /// After SIGTERM: time to continue accepting connections while not ready, so that load balancers can react.
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "PORTCULLIS_PRE_STOP_DELAY", value_parser = parse_duration)]
     pub pre_stop_delay: Duration,

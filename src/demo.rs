@@ -227,6 +227,8 @@ fn serve_args(args: &DemoArgs) -> ServeArgs {
         spool_size: 0,
         spool_memory: 64 << 20,
         default_certificate: None,
+        ingress_nginx_metrics: false,
+        ingress_nginx_metrics_limit: 0,
         pre_stop_delay: Duration::ZERO,
         drain_timeout: Duration::from_secs(5),
         termination_grace_period: None,

@@ -1,6 +1,8 @@
 //! What the admin port counts, in the text format of OpenMetrics.
 //!
-//! Labels come from our own enumerations and from kinds of objects, never from a request.
+//! Labels come from our own enumerations and from objects, never from a request.
+
+pub mod nginx;
 
 use std::{
     cmp::Reverse,
@@ -22,6 +24,8 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+
+use self::nginx::Nginx;
 
 /// What [`text`] is served as.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -68,6 +72,19 @@ pub struct Figures {
     pub remarks: BTreeMap<(Kind, Topic), usize>,
     /// Kinds that cannot be read.
     pub degraded: BTreeSet<&'static str>,
+    /// What is also served by the names of ingress-nginx.
+    pub nginx: Option<Nginx>,
+}
+
+/// What the process uses.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    cpu_seconds: f64,
+    resident_bytes: u64,
+    virtual_bytes: u64,
+    /// In seconds since 1970.
+    started_at: u64,
+    open_files: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -156,12 +173,19 @@ pub fn text(figures: &Figures) -> String {
     // Only the writer can fail, and a String does not.
     let _ = encode(&mut text, &registry);
     let mut registry = Registry::with_prefix("process");
-    if let Err(error) = process(&mut registry) {
-        tracing::debug!(%error, "the process's own figures cannot be read");
-    }
+    let usage = Usage::of_this_process();
+    let usage =
+        usage.inspect_err(|error| tracing::debug!(%error, "the process's own figures cannot be read"));
+    let usage = usage.ok();
+    usage.iter().for_each(|usage| process(&mut registry, usage));
     // One text, one end.
     text.truncate(text.len() - END.len());
     let _ = encode(&mut text, &registry);
+    if let Some(nginx) = &figures.nginx {
+        text.truncate(text.len() - END.len());
+        nginx::write(figures, usage.as_ref(), nginx, &mut text);
+        text.push_str(END);
+    }
     text
 }
 
@@ -337,15 +361,25 @@ fn state(registry: &mut Registry, figures: &Figures) {
 }
 
 /// Under the names that other exporters give them.
-fn process(registry: &mut Registry) -> ProcResult<()> {
-    let process = Process::myself()?;
-    let stat = process.stat()?;
-    let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-    registry.register_with_unit("cpu", "CPU time", Unit::Seconds, ConstCounter::new(seconds));
-    let resident = i64::try_from(stat.rss_bytes().get()).unwrap_or(i64::MAX);
+fn process(registry: &mut Registry, usage: &Usage) {
+    registry.register_with_unit("cpu", "CPU time", Unit::Seconds, ConstCounter::new(usage.cpu_seconds));
+    let resident = i64::try_from(usage.resident_bytes).unwrap_or(i64::MAX);
     registry.register_with_unit("resident_memory", "Resident memory", Unit::Bytes, ConstGauge::new(resident));
-    registry.register("open_fds", "Open files and sockets", ConstGauge::new(gauge(process.fd_count()?)));
-    Ok(())
+    registry.register("open_fds", "Open files and sockets", ConstGauge::new(gauge(usage.open_files)));
+}
+
+impl Usage {
+    fn of_this_process() -> ProcResult<Self> {
+        let process = Process::myself()?;
+        let stat = process.stat()?;
+        Ok(Self {
+            cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
+            resident_bytes: stat.rss_bytes().get(),
+            virtual_bytes: stat.vsize,
+            started_at: procfs::boot_time_secs()? + stat.starttime / procfs::ticks_per_second(),
+            open_files: process.fd_count()?,
+        })
+    }
 }
 
 fn gauge(count: usize) -> i64 {
@@ -388,6 +422,7 @@ mod tests {
                 ((Kind::HttpRoute, Topic::UnknownField), 4),
             ]),
             degraded: BTreeSet::from(["secrets"]),
+            nginx: None,
         };
         let text = text(&figures);
         for line in [

@@ -19,13 +19,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
     path::Path,
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
 use portcullis_controller::{
-    Controller, Handle, Settings,
+    Controller, Handle, NGINX_CONTROLLER, Settings,
     ir::{Kind, ObjectKey},
     source::FolderOptions,
     translate::Address,
@@ -41,6 +41,7 @@ use tracing::{debug, info, warn};
 use crate::{
     admin,
     cli::{CarriersArg, ClusterArgs, RunArgs, ServeArgs},
+    metrics::nginx::ControllerLabels,
     server::Server,
     settings,
     signals::Stop,
@@ -67,6 +68,8 @@ struct Links {
     many_owners: bool,
     local: LocalBackends,
     known: own::Known,
+    /// The namespace and the name of this process as metrics have them.
+    name: (String, String),
 }
 
 /// Deltas that may wait for the controller; a source that is faster has to wait.
@@ -101,7 +104,12 @@ impl Running {
         let options = FolderOptions { annotations_prefix, ..FolderOptions::new(manifests) };
         let (controller, handle) = Controller::folder(options, settings)
             .with_context(|| format!("--manifests {}", manifests.display()))?;
-        let links = Links { many_owners: false, local: LocalBackends::Allowed, known: own::Known::nothing() };
+        let links = Links {
+            many_owners: false,
+            local: LocalBackends::Allowed,
+            known: own::Known::nothing(),
+            name: ("default".into(), cluster::machine()),
+        };
         let running = Self::serving(controller, handle, args, links).await?;
         let (bindings, handle) = (running.proxy.bindings(), running.readiness.controller.clone());
         tokio::spawn(report_bindings(bindings, watch::channel(Lacking::default()).1, handle));
@@ -136,7 +144,8 @@ impl Running {
             replicas: cluster::own_addresses(&client, cluster),
             gateways: handle.gateway_addresses(),
         };
-        let links = Links { many_owners: true, local, known };
+        let name = (cluster.lease.0.clone(), cluster.identity.clone().unwrap_or_else(cluster::machine));
+        let links = Links { many_owners: true, local, known, name };
         let mut running = Self::serving(controller, handle, args, links).await?;
         let links = cluster::Links {
             client,
@@ -169,7 +178,8 @@ impl Running {
             ..options(args, capacity)
         };
         let proxy = Arc::new(Proxy::start(options).context("the proxy cannot be started")?);
-        let readiness = Readiness::new(handle, Arc::clone(&proxy), links.many_owners);
+        let nginx = args.ingress_nginx_metrics.then(|| controller_labels(args, links.name));
+        let readiness = Readiness::new(handle, Arc::clone(&proxy), links.many_owners, nginx);
         let admin = admin::bind(args.admin, readiness.clone())
             .await
             .with_context(|| format!("the admin port {} cannot be bound (--admin)", args.admin))?;
@@ -177,6 +187,7 @@ impl Running {
         own::tell(&proxy, admin.address(), &machine);
         tokio::spawn(own::follow(Arc::clone(&proxy), admin.address(), machine, links.known));
         let (publish_to, published) = (Arc::clone(&proxy), readiness.ports.clone());
+        let published_at = Arc::clone(&readiness.published_at);
         let mut live = Live::new(capacity, Arc::new(live::of_flags(args)));
         let (drain, mut last) = (DrainTimeout::of(args), None);
         drain.warn(last);
@@ -191,6 +202,8 @@ impl Running {
             let now: BTreeMap<_, _> = ports.iter().map(|(bound, port)| (*bound, port.number)).collect();
             live.apply(publication.live, &publish_to);
             publish_to.publish(publication.table, publication.certificates);
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            published_at.store(since.as_secs(), Ordering::Relaxed);
             published.send_if_modified(|before| {
                 let is_other = *before != now;
                 *before = now;
@@ -245,6 +258,15 @@ impl Running {
             let _ = release.await;
         }
     }
+}
+
+/// The labels of the metrics of ingress-nginx.
+fn controller_labels(args: &ServeArgs, (namespace, pod): (String, String)) -> ControllerLabels {
+    let class = match args.objects.ingress_nginx {
+        true => NGINX_CONTROLLER.to_owned(),
+        false => args.objects.ingress_controller.clone(),
+    };
+    ControllerLabels { class, namespace, pod }
 }
 
 /// Ports that our own Service lacks, by the bound port, and why.
@@ -318,6 +340,7 @@ fn options(args: &ServeArgs, capacity: Capacity) -> Options {
         spool_memory: usize::try_from(args.spool_memory).unwrap_or(usize::MAX),
         spool_directory: args.spool_dir.clone(),
         spool_bytes: args.spool_size,
+        ingress_label_sets: args.ingress_nginx_metrics_limit,
         live: live::options(&live::of_flags(args).proxy, capacity),
         ..Options::default()
     }
@@ -337,6 +360,7 @@ fn settings(args: &ServeArgs) -> anyhow::Result<Settings> {
     Ok(Settings {
         default_certificate: args.default_certificate.as_ref().map(secret),
         port_offset: args.port_offset,
+        ingress_labels: args.ingress_nginx_metrics,
         live: Arc::new(live::of_flags(args)),
         ..settings::of(&args.objects)?
     })

@@ -29,7 +29,7 @@ pub use objects::is_controller_name;
 pub use problem::{Place, Problem, Severity, Topic};
 pub use source::{FolderError, FolderOptions};
 pub use status_feed::StatusFeed;
-pub use translate::{DefaultBackend, NginxClasses, Settings};
+pub use translate::{DefaultBackend, NGINX_CONTROLLER, NginxClasses, Settings};
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -70,7 +70,7 @@ pub use full::full;
 pub use host_tables::HostTablePool;
 use ingress::may_serve;
 pub(crate) use ingress::{are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings};
-pub use ingress::{ingress_claims, ingress_host};
+pub use ingress::{LabelPool, ingress_claims, ingress_host};
 pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{
     Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, GatewayRefusal,
@@ -92,7 +92,7 @@ pub use route::{OtherRoutes, is_attached, route, stream_places};
 pub use scope::ServedNamespaces;
 pub(crate) use scope::{depends_on_namespace, is_selected, served_objects};
 pub(crate) use services::reason as backend_reason;
-pub use settings::{Bundle, DefaultBackend, NginxClasses, Settings};
+pub use settings::{Bundle, DefaultBackend, NGINX_CONTROLLER, NginxClasses, Settings};
 pub(crate) use shared::{Change as SharedChange, Place};
 pub use shared::{SharedHost, SharedHosts};
 pub use users::UsersPool;
@@ -121,8 +121,8 @@ pub struct Translation {
     pub statuses: Statuses,
 }
 
-/// What outlives a translation: backends with their endpoints, certificates and authorities that were read, and regular
-/// expressions that were compiled.
+/// What outlives a translation: backends with their endpoints, certificates and authorities that were read, regular
+/// expressions that were compiled, and labels of metrics.
 #[derive(Debug, Default)]
 pub struct Pools {
     pub backends: BackendPool,
@@ -131,6 +131,7 @@ pub struct Pools {
     pub patterns: PatternPool,
     pub users: UsersPool,
     pub host_tables: HostTablePool,
+    pub labels: LabelPool,
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ var refusals = []struct{ values, want string }{
 
 	// Values that can be of no use.
 	{"ingressNginx: { enabled: 'yes' }", "at '/ingressNginx/enabled'"},
+	{"ingressNginx: { metrics: 'yes' }", "at '/ingressNginx/metrics'"},
 	{"image: { repository: 'Registry Example' }", "at '/image/repository'"},
 	{"image: { tag: 'a b' }", "at '/image/tag'"},
 	{"image: { pullPolicy: Sometimes }", "at '/image/pullPolicy'"},

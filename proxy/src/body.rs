@@ -68,7 +68,10 @@ const PIECE: usize = 64 << 10;
 
 /// The number of bytes of a body that are still permitted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance(u64);
+pub(crate) struct Allowance {
+    most: u64,
+    left: u64,
+}
 
 /// A body exceeds the limit of its rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +116,13 @@ pub(crate) fn check_directory(directory: &Path) -> io::Result<()> {
 impl Allowance {
     /// Creates an allowance of `most` bytes; `None` is no limit.
     pub(crate) fn of(most: Option<u64>) -> Self {
-        Self(most.unwrap_or(u64::MAX))
+        let most = most.unwrap_or(u64::MAX);
+        Self { most, left: most }
+    }
+
+    /// The number of bytes that have arrived.
+    pub(crate) fn taken(&self) -> u64 {
+        self.most - self.left
     }
 
     /// Counts bytes that have arrived.
@@ -121,7 +130,7 @@ impl Allowance {
     /// # Errors
     /// If they exceed the allowance.
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), TooLarge> {
-        self.0 = self.0.checked_sub(bytes as u64).ok_or(TooLarge)?;
+        self.left = self.left.checked_sub(bytes as u64).ok_or(TooLarge)?;
         Ok(())
     }
 }

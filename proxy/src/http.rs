@@ -311,6 +311,13 @@ impl ProxyHttp for HttpService {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         coded::remove(session, context);
+        if let Some(measured) = &mut context.measured {
+            measured.received(context.allowed.taken());
+            // With the headers that pingora has added.
+            if let Some(head) = session.response_written() {
+                measured.sent_head(headers::answer_len(&head.headers));
+            }
+        }
         context.finish(session.body_bytes_sent(), error.is_some());
     }
 

@@ -14,6 +14,7 @@ mod drain;
 mod http;
 mod http1;
 mod http2;
+mod ingress_metrics;
 mod io;
 mod limiter;
 mod limits;
@@ -55,6 +56,10 @@ use tokio::sync::watch;
 pub use self::{
     admission::{ConnectionLimits, Limit, OverLimit},
     capacity::Capacity,
+    ingress_metrics::{
+        DURATION_BUCKETS, Histogram, IngressCounts, IngressSeries, OTHER_INGRESSES, OTHER_METHOD,
+        SENT_BUCKETS, SIZE_BUCKETS, StatusLabel,
+    },
 };
 use self::{
     listener::{Listeners, Wanted},
@@ -145,6 +150,8 @@ pub struct Options {
     pub spool_directory: Option<PathBuf>,
     /// Maximum size of the files in that directory, shared as [`Self::spool_memory`].
     pub spool_bytes: u64,
+    /// The maximum number of label sets in [`Proxy::ingress_metrics`]. A namespace can have half of them.
+    pub ingress_label_sets: usize,
     /// Writes a line of the access log that has a format of its own ([`LogOptions::format`]); the line has its end.
     pub access_line: Option<fn(&str)>,
     /// What holds until [`Proxy::set_live_options`] says otherwise.
@@ -385,6 +392,16 @@ impl Proxy {
         self.shared.spools.refused()
     }
 
+    /// The requests of rules with [labels](portcullis_routing::IngressLabels), sorted by labels.
+    pub fn ingress_metrics(&self) -> Vec<IngressSeries> {
+        ingress_metrics::sum(self.shared.loads.iter().map(|load| &load.ingress))
+    }
+
+    /// The certificates that are served now.
+    pub fn certificates(&self) -> Arc<Certificates> {
+        self.shared.certificates.load_full()
+    }
+
     /// Which ports are bound, as it changes.
     pub fn bindings(&self) -> watch::Receiver<Arc<Bindings>> {
         self.bindings.clone()
@@ -481,6 +498,7 @@ impl Default for Options {
             spool_memory: 64 << 20,
             spool_directory: None,
             spool_bytes: 1 << 30,
+            ingress_label_sets: 1000,
             access_line: None,
             live: LiveOptions {
                 trusted: Vec::new(),

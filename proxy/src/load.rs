@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use crate::{datagram::Drops, stream::Tally};
+use crate::{
+    datagram::Drops,
+    ingress_metrics::{Counters, Limiter},
+    stream::Tally,
+};
 
 /// The counts of one worker thread. Counted for each thread apart, so that no request waits for another core's
 /// cache line.
@@ -22,6 +26,8 @@ pub(crate) struct Load {
     pub(crate) drops: Drops,
     /// Streams and flows of datagrams that have a place.
     streaming: AtomicUsize,
+    /// The requests of Ingresses, if the metrics of ingress-nginx are enabled.
+    pub(crate) ingress: Counters,
 }
 
 /// A connection; it is over when this is dropped.
@@ -37,6 +43,11 @@ pub(crate) struct StreamPlace(Arc<Load>);
 pub(crate) struct InFlight<'l>(&'l Load);
 
 impl Load {
+    /// The counts of a worker that has label sets of Ingresses within this limit.
+    pub(crate) fn new(limiter: &Arc<Limiter>) -> Self {
+        Self { ingress: Counters::new(limiter), ..Self::default() }
+    }
+
     /// A connection begins.
     pub(crate) fn connection(self: &Arc<Self>) -> Connection {
         self.connections.fetch_add(1, Ordering::Relaxed);

@@ -24,6 +24,7 @@ use crate::{
         client::{self, Client},
         forwarded,
     },
+    ingress_metrics,
     limiter::Limiter,
     load::Load,
     passwords::{self, Passwords},
@@ -86,7 +87,8 @@ thread_local! {
 
 impl Shared {
     pub(crate) fn new(options: Options) -> Arc<Self> {
-        let loads = (0..options.workers.max(1)).map(|_| Arc::default()).collect();
+        let labels = Arc::new(ingress_metrics::Limiter::new(options.ingress_label_sets));
+        let loads = (0..options.workers.max(1)).map(|_| Arc::new(Load::new(&labels))).collect();
         Arc::new(Self {
             table: Arc::default(),
             certificates: ArcSwap::from_pointee(Certificates::default()),

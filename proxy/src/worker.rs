@@ -98,7 +98,7 @@ impl Handle {
                 tokio::spawn(clock::run());
                 stream::set_pipes(shared.options.pipes);
                 http1::set_idle_backends(shared.options.upstream_idle_connections);
-                tokio::spawn(sweep(Arc::clone(&shared)));
+                tokio::spawn(sweep(index, Arc::clone(&shared)));
                 let worker = worker(index, shared, tls, ca_file);
                 let _ = started.send(Ok(()));
                 run(worker, receiver).await;
@@ -162,12 +162,13 @@ fn worker(index: usize, shared: Arc<Shared>, tls: Arc<TlsBase>, ca_file: Option<
     })
 }
 
-/// Regularly releases what the thread keeps and no longer needs: cached rules and tables, idle connections to backends,
-/// and buffers.
-async fn sweep(shared: Arc<Shared>) {
+/// Regularly releases what the thread keeps and no longer needs: cached rules and tables, counters of paths that do not
+/// exist any more, idle connections to backends, and buffers.
+async fn sweep(index: usize, shared: Arc<Shared>) {
     loop {
         // Before the connections are swept: an endpoint is gone only once nothing holds a reference to it.
         shared.renew();
+        shared.loads[index].ingress.sweep();
         http1::sweep_idle_backends();
         http1::sweep_buffers();
         tokio::time::sleep(SWEEP).await;

@@ -16,6 +16,7 @@ mod describe;
 mod explain;
 pub mod headers;
 pub mod host;
+mod labels;
 pub mod log_format;
 pub mod matching;
 pub mod networks;
@@ -44,6 +45,7 @@ pub use decide::{
 pub use explain::{Explanation, explain, explain_stream};
 pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
+pub use labels::IngressLabels;
 pub use matching::{
     HeaderMatch, Location, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch,
     ValueMatch,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{Backends, Steps, Transport};
+use crate::{Backends, IngressLabels, Steps, Transport};
 
 /// The kind of object that a rule was written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +53,8 @@ pub struct Rule {
     pub timeouts: Timeouts,
     /// When another attempt is made.
     pub retry: Option<Retry>,
+    /// The labels of its requests in the metrics of ingress-nginx, if these are enabled and it is a rule of an Ingress.
+    pub labels: Option<Arc<IngressLabels>>,
 }
 
 /// Limits of time; `None` is no limit.

@@ -124,6 +124,7 @@ fn entry(i: usize) -> Entry {
         backends: Backends::default(),
         timeouts: Timeouts::default(),
         retry: None,
+        labels: None,
     };
     let precedence = Precedence::of(&route_match, 0, format!("shop/r{i}").into(), (0, 0));
     Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }

@@ -287,7 +287,7 @@ fn shared_ports(readiness: &Readiness, dedicated: PortRange) -> watch::Receiver<
 }
 
 /// What this machine calls itself: in a pod its name.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
         "" => format!("portcullis-{}", std::process::id()),

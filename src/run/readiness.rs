@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -17,7 +20,10 @@ use crate::{
     admin::{Told, json_text},
     explain::Question,
     logs,
-    metrics::{self, Figures},
+    metrics::{
+        self, Figures,
+        nginx::{self, ControllerLabels, Nginx},
+    },
     run::rendered::Rendered,
 };
 
@@ -36,6 +42,10 @@ pub(super) struct Readiness {
     /// The statuses that the API server refuses; empty where none is written.
     pub(super) refused: Arc<OnceLock<RefusedStatuses>>,
     pub(super) stopping: watch::Sender<bool>,
+    /// The labels of the metrics of ingress-nginx, if these are served.
+    nginx: Option<Arc<ControllerLabels>>,
+    /// When a table was published last, in seconds since 1970.
+    pub(super) published_at: Arc<AtomicU64>,
     /// What `/status` answers.
     report: Arc<Rendered<Arc<Statuses>, Arc<[Problem]>>>,
     /// Whether listeners are made by whoever may, and not by whoever runs this process.
@@ -43,7 +53,12 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    pub(super) fn new(controller: Handle, proxy: Arc<Proxy>, many_owners: bool) -> Self {
+    pub(super) fn new(
+        controller: Handle,
+        proxy: Arc<Proxy>,
+        many_owners: bool,
+        nginx: Option<ControllerLabels>,
+    ) -> Self {
         let report = Arc::new(Rendered::of(controller.statuses(), controller.problems()));
         Self {
             controller,
@@ -54,9 +69,25 @@ impl Readiness {
             leads: Arc::default(),
             refused: Arc::default(),
             stopping: watch::Sender::new(false),
+            nginx: nginx.map(Arc::new),
+            published_at: Arc::default(),
             report,
             many_owners,
         }
+    }
+
+    /// What is served by the names of ingress-nginx.
+    fn nginx(&self) -> Option<Nginx> {
+        let controller = self.nginx.as_deref()?.clone();
+        let (table, certificates) = (self.proxy.table(), self.proxy.certificates());
+        Some(Nginx {
+            controller,
+            series: self.proxy.ingress_metrics(),
+            orphans: nginx::orphans(&table),
+            certificates: nginx::certificates(&table, &certificates),
+            tables: table.generation,
+            published_at: self.published_at.load(Ordering::Relaxed),
+        })
     }
 
     /// By the ports that listeners name, of which several may be bound.
@@ -117,6 +148,7 @@ impl Told for Readiness {
             problems: self.controller.problems().borrow().iter().map(|problem| problem.severity).collect(),
             remarks: self.controller.remarks(),
             degraded: self.progress.borrow().unreadable.keys().copied().collect(),
+            nginx: self.nginx(),
         })
     }
 

@@ -11,7 +11,10 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::{
+    oid_registry::OID_X509_SERIALNUMBER,
+    prelude::{FromDer, GeneralName, X509Certificate},
+};
 
 use crate::digest;
 
@@ -26,6 +29,10 @@ pub struct Certificate {
     pub fingerprint: Box<str>,
     /// When it ends, in seconds since 1970.
     pub not_after: i64,
+    /// The serial number in the name of the issuer, if it has one, a dash, and the leaf's serial number in decimal.
+    pub identifier: Box<str>,
+    /// What it was read from: `namespace/name` of a Secret.
+    pub origin: Option<Box<str>>,
 }
 
 /// Two are equal if their chains are; the key belongs to the leaf.
@@ -101,8 +108,16 @@ impl Certificate {
             names: dns_names(leaf),
             fingerprint: fingerprint(&chain[0]),
             not_after: leaf.validity().not_after.timestamp(),
+            identifier: identifier(leaf),
+            origin: None,
             key: Arc::new(CertifiedKey::new(chain, key)),
         })
+    }
+
+    /// The same, with what it was read from.
+    #[must_use]
+    pub fn with_origin(self, origin: impl Into<Box<str>>) -> Self {
+        Self { origin: Some(origin.into()), ..self }
     }
 
     /// The chain and its key, as what we present to a backend.
@@ -181,6 +196,12 @@ fn names_of<'n>(names: impl Iterator<Item = &'n str>) -> Box<[HostPattern]> {
         .filter_map(|name| HostPattern::parse_ingress(name.strip_suffix('.').unwrap_or(name)).ok())
         .filter(|pattern| *pattern != HostPattern::Any)
         .collect()
+}
+
+fn identifier(leaf: &X509Certificate<'_>) -> Box<str> {
+    let mut of_issuer = leaf.issuer().iter_by_oid(&OID_X509_SERIALNUMBER);
+    let of_issuer = of_issuer.next().and_then(|attribute| attribute.as_str().ok()).unwrap_or_default();
+    format!("{of_issuer}-{}", leaf.tbs_certificate.serial).into()
 }
 
 fn fingerprint(leaf: &CertificateDer<'_>) -> Box<str> {

@@ -82,6 +82,19 @@ impl Termination {
     }
 }
 
+impl Termination {
+    /// The certificate for a host, whatever its clients support: one with its name, one with a wildcard for it, the first.
+    pub fn for_host(&self, host: &HostPattern) -> Option<&Arc<Certificate>> {
+        let named = |certificate: &&Arc<Certificate>| certificate.names.contains(host);
+        let covered = |certificate: &&Arc<Certificate>| match host {
+            HostPattern::Exact(name) => certificate.fit(Some(name)) != NameFit::None,
+            HostPattern::Wildcard(_) | HostPattern::WildcardLabel(_) | HostPattern::Any => false,
+        };
+        let all = || self.certificates.iter();
+        all().find(named).or_else(|| all().find(covered)).or_else(|| all().next())
+    }
+}
+
 impl ResolvesServerCert for Termination {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let server_name = client_hello.server_name().map(str::to_ascii_lowercase);
@@ -147,6 +160,27 @@ mod tests {
             (Some("a.example.com"), &[ED25519], "exact rsa"),
         ] {
             assert_eq!(shown(&all, server_name, schemes), want, "{server_name:?} with {schemes:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_the_certificate_that_names_it() {
+        let all = [
+            ("first", RSA, "first.example.org"),
+            ("wild", RSA, "*.example.com"),
+            ("exact", P256, "a.example.com"),
+        ];
+        let certificates = all.iter().map(|(_, key, name)| certificate(key, name)).collect();
+        let termination = Termination { certificates, client_auth: ClientAuth::Unasked };
+        for (host, want) in [
+            ("a.example.com", "exact"),
+            ("b.example.com", "wild"),
+            ("*.example.com", "wild"),
+            ("other.example.net", "first"),
+        ] {
+            let found = termination.for_host(&HostPattern::parse_ingress(host).unwrap()).unwrap();
+            let index = termination.certificates.iter().position(|c| Arc::ptr_eq(c, found)).unwrap();
+            assert_eq!(all[index].0, want, "{host}");
         }
     }
 

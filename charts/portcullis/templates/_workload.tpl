@@ -27,6 +27,9 @@
 {{- if .Values.ingressNginx.publishStatus }}
 - --ingress-nginx-status
 {{- end }}
+{{- if .Values.ingressNginx.metrics }}
+- --ingress-nginx-metrics
+{{- end }}
 {{- if ne .Values.fieldManager "portcullis" }}
 - --field-manager={{ .Values.fieldManager }}
 {{- end }}

@@ -111,7 +111,8 @@ impl CertificatePool {
         let secret = reader.secret(key).ok_or_else(missing)?;
         let part = |name| secret.data.get(name).ok_or(CertificateRefError::Missing(key.clone(), name));
         let (chain, private) = (part("tls.crt")?, part("tls.key")?);
-        let read = || Certificate::from_pem(chain, private).map(Arc::new);
+        let origin = || format!("{}/{}", key.namespace, key.name);
+        let read = || Certificate::from_pem(chain, private).map(|read| Arc::new(read.with_origin(origin())));
         let certificate = self.read.get(key, secret, |known| known.data == secret.data, read);
         certificate.map_err(|error| CertificateRefError::Invalid(key.clone(), error))
     }

@@ -140,6 +140,7 @@ mod tests {
             backends: Backends::default(),
             timeouts: Timeouts::default(),
             retry: None,
+            labels: None,
         };
         let precedence = precedence(&route_match, 0);
         Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule) }

@@ -14,6 +14,7 @@
 //! passthrough.rs where the host's TLS connections go, if they are passed through
 //! errors.rs     who answers in place of a backend, or of an answer with an error status
 //! headers.rs    headers that are added to answers, and what is rewritten there
+//! labels.rs     the labels of its requests in metrics
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
 //! ```
@@ -26,6 +27,7 @@ mod compiler;
 mod errors;
 mod external_auth;
 mod headers;
+mod labels;
 mod limits;
 mod passthrough;
 mod paths;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use portcullis_routing::{HostPattern, HostTable};
 
 pub use claims::ingress_claims;
+pub use labels::LabelPool;
 pub(crate) use paths::are_regex;
 
 use super::{HostRefusal, HostTranslation, IngressBackends, Listeners, Pools, Reader, RuleSource, Settings};

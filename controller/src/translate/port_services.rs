@@ -177,6 +177,7 @@ fn rule(route: RouteId, port: PortKey, backend: Result<Arc<Backend>, BackendErro
         backends: Backends::new([weighted]),
         timeouts: Timeouts::default(),
         retry: None,
+        labels: None,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The `controller` of the IngressClasses of ingress-nginx.
-pub(crate) const NGINX_CONTROLLER: &str = "k8s.io/ingress-nginx";
+pub const NGINX_CONTROLLER: &str = "k8s.io/ingress-nginx";
 
 /// The IngressClass of ingress-nginx where no such object was read.
 pub(crate) const NGINX_CLASS: &str = "nginx";
@@ -54,6 +54,8 @@ pub struct Settings {
     pub nginx_classes: NginxClasses,
     /// Whether an Ingress that names no class is ours where no IngressClass is the default one.
     pub watch_ingress_without_class: bool,
+    /// Whether the rules of Ingresses have the labels of the metrics of ingress-nginx.
+    pub ingress_labels: bool,
     /// Whether plain HTTP is redirected for the hosts of an Ingress that have TLS; its annotation overrides this.
     pub ssl_redirect: bool,
     /// Whether an annotation of an Ingress with our prefix or that of ingress-nginx that is on no list closes its
@@ -245,6 +247,7 @@ impl Default for Settings {
             ingress_class: "portcullis".into(),
             nginx_classes: NginxClasses::NotOurs,
             watch_ingress_without_class: false,
+            ingress_labels: false,
             ssl_redirect: true,
             strict_annotations: false,
             namespace_selector: None,

@@ -67,6 +67,7 @@ pub(crate) async fn send(answer: &Answer, session: &mut Session, context: &mut C
     }
     let request = session.req_header();
     let reply = reply(answer, context.grpc, context.route.as_ref(), &request.headers);
+    context.measure_reply(&reply);
     let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len()))?;
     for (name, value) in &reply.headers {
         head.append_header(name, value.clone())?;

@@ -139,6 +139,9 @@ pub(crate) async fn next(dialler: &Dialler, context: &mut Context) -> Result<Nex
         }
         None => choose(route, dialler, &mut context.attempts).await?,
     };
+    if let Some(measured) = &mut context.measured {
+        measured.attempt();
+    }
     Ok(Next { address, fresh })
 }
 
@@ -195,6 +198,9 @@ pub(crate) fn connected(
     let once = !retry::is_idempotent(&session.req_header().method);
     if reused && once && (is_relayed || !kept.is_good(connection, protocol)) {
         return Err(retry::stale());
+    }
+    if let Some(measured) = &mut context.measured {
+        measured.connected(reused);
     }
     Ok(())
 }

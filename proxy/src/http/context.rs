@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use pingora_http::RequestHeader;
 use portcullis_routing::{
     Answer, Backend, Carrier, Cursor, Decision, Endpoint, OwnTimeouts, Rejection, Route, RouteKind, Rule,
@@ -19,9 +19,10 @@ use tokio::time::Instant;
 
 use super::{
     access_log::{Outcome, Record},
+    answer::Reply,
     client::Client,
     coded, forwarded,
-    headers::Has,
+    headers::{self, Has},
     mirror::Copies,
 };
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     body::{Allowance, Held, Pacer},
     clock,
     conn::ConnInfo,
+    ingress_metrics::Measured,
     limiter::Place,
     scope::{Cut, SCOPE, Scope},
 };
@@ -90,6 +92,8 @@ pub(crate) struct Context {
     pub(crate) counted: bool,
     /// What the access log wants to know; `None` where nobody listens.
     pub(crate) record: Option<Box<Record>>,
+    /// What the metrics of ingress-nginx need; `None` if the rule has no labels.
+    pub(crate) measured: Option<Measured>,
 }
 
 /// The attempts at backends that were made for a request.
@@ -188,6 +192,7 @@ impl Context {
             status: 0,
             counted: false,
             record: None,
+            measured: None,
         }
     }
 
@@ -250,6 +255,33 @@ impl Context {
                 self.route = answer.route.take();
                 Err(answer)
             }
+        }
+    }
+
+    /// Begins to measure a request that was decided about, if its rule has labels. `head_len`: the size of its head, in bytes.
+    pub(crate) fn measure(
+        &mut self,
+        decided: &Result<Option<Box<Cursor>>, Box<Answer>>,
+        method: &Method,
+        head_len: impl FnOnce() -> usize,
+    ) {
+        let rule = match decided {
+            Ok(Some(cursor)) => cursor.rule(),
+            _ => self.rule(),
+        };
+        if rule.is_none_or(|rule| rule.labels.is_none()) {
+            return;
+        }
+        let measured = self.measured.get_or_insert_with(|| Measured::begin(method, head_len()));
+        if let Some(route) = &self.route {
+            measured.forwarded(route);
+        }
+    }
+
+    /// Measures an answer of the proxy's own.
+    pub(crate) fn measure_reply(&mut self, reply: &Reply) {
+        if let Some(measured) = &mut self.measured {
+            measured.sent_head(headers::answer_len(&reply.headers));
         }
     }
 
@@ -354,6 +386,11 @@ impl Context {
     pub(crate) fn finish(&mut self, bytes: usize, aborted: bool) {
         if !std::mem::replace(&mut self.counted, true) {
             self.conn.load.answered(self.status);
+        }
+        if let Some(measured) = self.measured.take()
+            && let Some(labels) = self.rule().and_then(|rule| rule.labels.as_ref())
+        {
+            self.conn.load.ingress.count(labels, &measured.end(self.status, bytes));
         }
         if let Some(Timed { endpoint, since }) = self.attempts.timed.take() {
             endpoint.took(since.elapsed().as_secs_f32(), clock::milliseconds());

@@ -214,6 +214,16 @@ impl Has {
     }
 }
 
+/// The size of header fields as HTTP/1 has them.
+pub(crate) fn fields_len(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
+}
+
+/// The size of the head of a response with these headers as HTTP/1 has it.
+pub(crate) fn answer_len(headers: &HeaderMap) -> usize {
+    "HTTP/1.1 200 OK\r\n\r\n".len() + fields_len(headers)
+}
+
 /// Whether a message is in the one transfer coding that is read and written here.
 pub(crate) fn is_chunked_alone(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();

@@ -87,7 +87,9 @@ pub(crate) fn decide(
     let (decision, place) = limit::pass(shared, decision, request, connection);
     context.place = place;
     context.host = Some(host.value).filter(|value| !value.is_empty());
-    context.record_decision(decision)
+    let decided = context.record_decision(decision);
+    context.measure(&decided, &head.method, || head_len(head));
+    decided
 }
 
 /// Goes on with a decision whose check has been carried out, as [`decide`] does.
@@ -107,7 +109,9 @@ pub(crate) fn resume(
     let decision = routing::resume(cursor, request, connection, outcome);
     let (decision, place) = limit::pass(shared, decision, request, connection);
     context.place = place.or(context.place.take());
-    context.record_decision(decision)
+    let decided = context.record_decision(decision);
+    context.measure(&decided, &head.method, || head_len(head));
+    decided
 }
 
 /// The request as its backend would get it without the steps of its rule, for whoever checks it.
@@ -172,8 +176,7 @@ fn protocol(version: Version) -> &'static str {
 
 /// The size of the head as HTTP/1 has it.
 fn head_len(head: &RequestHeader) -> usize {
-    let line = head.method.as_str().len() + head.raw_path().len() + 14;
-    line + head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
+    head.method.as_str().len() + head.raw_path().len() + 14 + headers::fields_len(&head.headers)
 }
 
 /// Whether the body is in a coding that it would lose on its way to a backend. It is not read to its end.

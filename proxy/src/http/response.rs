@@ -88,6 +88,9 @@ pub(crate) fn filter(
     let coding = context.coding(answer).filter(|_| session.req_header().version != Version::HTTP_10);
     coded::decide(session, context, coding);
     context.status = answer.status.as_u16();
+    if let Some(measured) = &mut context.measured {
+        measured.answered(headers::answer_len(&answer.headers));
+    }
     if context.conn.draining() {
         session.set_keepalive(None);
     }

@@ -160,6 +160,9 @@ pub(super) async fn carry(
                     return End::Failed(failure);
                 }
             };
+        if let Some(measured) = &mut context.measured {
+            measured.connected(reused);
+        }
         begin_mirrors(worker, context, &head, client.is_bodiless());
         let Attempted { end, answered, content } =
             client.attempt(context, &mut connection, &mut head, deadline).await;

@@ -50,6 +50,7 @@ pub(super) async fn answer(
     limits: &Limits,
 ) -> Next {
     context.status = reply.status.as_u16();
+    context.measure_reply(reply);
     let short = match body {
         Framing::Length(length) => length <= DISCARDED as u64,
         Framing::Chunked(_) | Framing::Done => true,
@@ -274,6 +275,9 @@ async fn exchange(
     let Head { head, sent, length } = head;
     let mut side = Side { client, upload, sent, length, asked, origin, silence };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
+    if let Some(measured) = &mut context.measured {
+        measured.received(side.upload.received());
+    }
     match end {
         End::Answered { keep_alive, content } => {
             context.finish(content, false);
@@ -370,6 +374,7 @@ async fn reject(
     context.rejection = Some((rejection, why));
     let reply = own::reply(&answer, context.grpc, context.route.as_ref(), origin);
     context.status = reply.status.as_u16();
+    context.measure_reply(&reply);
     let close = close || context.conn.draining();
     let sent = send_reply(client, &reply, asked, close, limits).await;
     let bytes = if asked.head_only || !sent { 0 } else { reply.body.len() };

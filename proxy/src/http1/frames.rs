@@ -63,6 +63,11 @@ impl Frames {
         self.slices().iter().any(|slice| !slice.is_empty())
     }
 
+    /// The number of bytes of it that have been received.
+    pub(super) fn received(&self) -> u64 {
+        self.spooled.as_ref().map_or_else(|| self.allowed.taken(), |spooled| spooled.len())
+    }
+
     /// Whether the client has sent any of it.
     pub(super) fn has_begun(&self) -> bool {
         self.ended || self.spooled.is_some() || !self.bytes.is_empty()

@@ -207,6 +207,7 @@ fn settle<'h>(
             context.record_decision(decision)
         }
     };
+    context.measure(&decided, &head.method, || head.len);
     let origin = Origin::of(head, context);
     let outcome = match (decided, host) {
         (Ok(None), Ok(host)) if context.carrier == Carrier::Http1 => {

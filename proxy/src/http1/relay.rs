@@ -496,6 +496,9 @@ impl<'r> Relay<'r> {
             (head.persists() && !unbounded, head.keep_alive().map(Duration::from_secs));
         let (origin, begin): (&dyn Headers, _) = (self.origin, self.out.bytes.len());
         head.write(form, self.context.route.as_ref(), origin, &mut self.out.bytes);
+        if let Some(measured) = &mut self.context.measured {
+            measured.answered(self.out.bytes.len() - begin);
+        }
         self.incoming.used(len);
         if let Framing::Length(length) = framing {
             self.incoming.expect(length);

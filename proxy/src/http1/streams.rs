@@ -33,7 +33,7 @@ use crate::{
     accept::Worker,
     body::{Coder, Pacer},
     clock::Watch,
-    http::{answer as own, attempt::Failure, context::Context, pages, retry},
+    http::{answer as own, attempt::Failure, context::Context, headers::answer_len, pages, retry},
     http2::Stream,
     limits::{Silence, Waits},
     stall::CoarseStall,
@@ -74,6 +74,9 @@ async fn exchange(
     let silence = Silence::of(context.own_timeouts(), &context.conn.limits);
     let mut side = Side { stream, upload, chunked, expects, watch: Watch::new(), silence };
     let end = attempts::carry(worker, &mut context, head, idempotent, &mut side).await;
+    if let Some(measured) = &mut context.measured {
+        measured.received(side.upload.received());
+    }
     match end {
         End::Answered { content, .. } => context.finish(content, false),
         End::Cut(broken, content) => {
@@ -96,6 +99,7 @@ pub(crate) fn answer(mut stream: Stream, mut context: Box<Context>, answer: &Ans
     context.rejection = answer.rejection;
     let reply = own::reply(answer, context.grpc, context.route.as_ref(), &stream.head.headers);
     context.status = reply.status.as_u16();
+    context.measure_reply(&reply);
     let bare = stream.head.method == Method::HEAD || reply.body.is_empty();
     let sent = send_reply(&mut stream, &reply, bare);
     context.finish(if bare { 0 } else { reply.body.len() }, sent.is_err());
@@ -515,6 +519,9 @@ impl Relay<'_> {
         self.context.status = head.status;
         let mut headers =
             answer_headers(&head, self.context, &self.side.stream.head.headers).ok_or(INVALID_HEADERS)?;
+        if let Some(measured) = &mut self.context.measured {
+            measured.answered(answer_len(&headers));
+        }
         let (persists, keep_alive) =
             (head.persists() && framing != Framing::Close, head.keep_alive().map(Duration::from_secs));
         let bare = framing.is_done();

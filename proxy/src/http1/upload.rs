@@ -70,6 +70,11 @@ impl Upload {
         self.framing.is_done() && self.ready == 0 && self.skip == 0
     }
 
+    /// The number of bytes of it that have been received.
+    pub(super) fn received(&self) -> u64 {
+        self.spooled.as_ref().map_or_else(|| self.allowed.taken(), |spooled| spooled.len())
+    }
+
     /// Whether the client has sent any of it.
     pub(super) fn has_begun(&self) -> bool {
         self.begun

@@ -154,6 +154,7 @@ pub fn rule(backends: impl IntoIterator<Item = WeightedBackend>) -> Rule {
         backends: Backends::new(backends),
         timeouts: Timeouts::default(),
         retry: None,
+        labels: None,
     }
 }
 

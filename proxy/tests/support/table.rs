@@ -68,6 +68,7 @@ pub fn rule(backend: SocketAddr, timeouts: Timeouts) -> Rule {
         backends: Backends::new([choice]),
         timeouts,
         retry: None,
+        labels: None,
     }
 }
 

@@ -253,6 +253,12 @@ impl Route {
         self.choice()?.backend.as_ref().ok()
     }
 
+    /// Returns the chosen backend, if it is the canary of an Ingress.
+    pub fn canary(&self) -> Option<&Arc<Backend>> {
+        self.rule.backends.canary().filter(|_| self.choice == 1)?;
+        self.backend()
+    }
+
     /// Returns the steps of the rule, followed by those of the backend, which are more specific and take precedence.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.rule.steps.iter().chain(self.choice().into_iter().flat_map(|choice| choice.steps.iter()))

@@ -423,6 +423,7 @@ pub(super) fn rule(
         backends: Backends::new(backends.into_iter().map(weighted).collect::<Vec<_>>()),
         timeouts: Timeouts::default(),
         retry: None,
+        labels: None,
     }
 }
 

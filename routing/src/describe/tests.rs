@@ -177,6 +177,7 @@ fn rule(index: usize, steps: Steps, backends: impl IntoIterator<Item = WeightedB
         backends: Backends::new(backends),
         timeouts: Timeouts::default(),
         retry: None,
+        labels: None,
     }
 }
 

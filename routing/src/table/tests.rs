@@ -335,6 +335,7 @@ fn entry(route_match: RouteMatch, number: usize) -> Entry {
         backends: Backends::default(),
         timeouts: Timeouts::default(),
         retry: None,
+        labels: None,
     };
     let (age, name) = ((number % 2) as i64, format!("n/{}", number % 3));
     let precedence = Precedence::of(&route_match, age, name.into(), (number, 0));

@@ -29,6 +29,21 @@ fn keys_are_read_in_every_form() {
 }
 
 #[test]
+fn a_certificate_is_identified_by_its_serial_number_and_that_of_its_issuer() {
+    let key = key(P256);
+    for (of_issuer, serial, want) in [(None, 255, "-255"), (Some("7a"), 1 << 40, "7a-1099511627776")] {
+        let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params.serial_number = Some(serial.into());
+        if let Some(text) = of_issuer {
+            params.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 5]), text);
+        }
+        let chain = params.self_signed(&key).unwrap().pem();
+        let certificate = Certificate::from_pem(chain.as_bytes(), P256.as_bytes()).unwrap();
+        assert_eq!(&*certificate.identifier, want);
+    }
+}
+
+#[test]
 fn an_error_names_what_is_wrong() {
     let chain = self_signed(&key(P256));
     let damaged = chain.replacen("MI", "M!", 1);

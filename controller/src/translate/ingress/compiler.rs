@@ -149,7 +149,7 @@ impl<'a> Compiler<'a> {
                 }
             },
         };
-        let rule = self.rule(place);
+        let rule = Rule { labels: self.labels(place), ..self.rule(place) };
         let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
         let age = self.ingress.meta.created;
         let name = Arc::clone(&self.name);
@@ -305,6 +305,7 @@ impl<'a> Compiler<'a> {
             backends,
             timeouts: upstream::timeouts(&self.site()),
             retry: Some(upstream::retry(&self.site())),
+            labels: None,
         }
     }
 }

@@ -48,7 +48,7 @@ impl Compiler<'_> {
         Some(Step::ErrorPages(Box::new(ErrorPages {
             statuses,
             of_backends,
-            rule: self.page_rule(backend),
+            rule: self.page_rule(place, backend),
             origin,
         })))
     }
@@ -100,7 +100,7 @@ impl Compiler<'_> {
     }
 
     /// The rule of requests for error pages. Of the Ingress's settings, only those of bodies apply to it, as in ingress-nginx.
-    fn page_rule(&self, backend: Arc<Backend>) -> Arc<Rule> {
+    fn page_rule(&self, place: &Place<'_>, backend: Arc<Backend>) -> Arc<Rule> {
         let site = self.site();
         let steps = [steps::body_size(&site), steps::spool(&site), steps::compress(&site)];
         Arc::new(Rule {
@@ -111,6 +111,7 @@ impl Compiler<'_> {
             backends: Backends::new([weighted(backend)]),
             timeouts: Timeouts::default(),
             retry: Some(Retry::of_ingresses()),
+            labels: self.labels(place),
         })
     }
 

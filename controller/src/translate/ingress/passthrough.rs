@@ -90,6 +90,7 @@ impl Compiler<'_> {
         Rule {
             timeouts: Timeouts::default(),
             retry: None,
+            labels: None,
             ..self.compiled(index, Steps::default(), Backends::new([weighted]))
         }
     }

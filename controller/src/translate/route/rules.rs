@@ -174,6 +174,7 @@ impl<'r> Compiler<'r, '_> {
             backends,
             timeouts: rule.timeouts,
             retry: rule.retry.as_deref().cloned(),
+            labels: None,
         };
         (CompiledRule { matches, rule: Arc::new(compiled) }, why)
     }

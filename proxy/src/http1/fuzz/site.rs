@@ -113,6 +113,7 @@ impl Asker {
             backends: Backends::new([backend]),
             timeouts: Timeouts::default(),
             retry: None,
+            labels: None,
         }
     }
 }
