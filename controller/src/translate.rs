@@ -69,8 +69,8 @@ pub(crate) use fault::Fault;
 pub use full::full;
 pub use host_tables::HostTablePool;
 use ingress::may_serve;
-pub(crate) use ingress::{are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings};
 pub use ingress::{LabelPool, ingress_claims, ingress_host};
+pub(crate) use ingress::{are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings};
 pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{
     Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, GatewayRefusal,
