@@ -38,7 +38,8 @@ async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn a_proxy_header_of_an_untrusted_peer_closes_the_connection() {
     const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\xc3\x50\x01\xbb";
-    for pieces in [vec![header("192.0.2.7")], vec![b"PRO".to_vec(), b"XY TCP4 ".to_vec()], vec![V2.to_vec()]] {
+    for pieces in [vec![header("192.0.2.7")], vec![b"PRO".to_vec(), b"XY TCP4 ".to_vec()], vec![V2.to_vec()]]
+    {
         let trusted = vec![("192.0.2.0".parse().unwrap(), 24)];
         let proxy = start_with(|options| options.live.port_proxies = trusted);
         let (port, peer) = (proxy.port(), Peer::start().await);
