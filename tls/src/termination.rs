@@ -171,7 +171,7 @@ mod tests {
             ("exact", P256, "a.example.com"),
         ];
         let certificates = all.iter().map(|(_, key, name)| certificate(key, name)).collect();
-        let termination = Termination { certificates, client_auth: ClientAuth::Unasked };
+        let termination = Termination::new(certificates, ClientAuth::Unasked);
         for (host, want) in [
             ("a.example.com", "exact"),
             ("b.example.com", "wild"),
