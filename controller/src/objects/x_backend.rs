@@ -79,7 +79,18 @@ fn spec(written: Written, checks: &mut Checks, at: &Path<'_>) -> Result<XBackend
     let port = checks.port(port.number, &at.field("port").field("number"));
     let at_protocol = at.field("protocol");
     let protocol = protocol.map(|text| self::protocol(&text, checks, &at_protocol)).transpose();
+    let has_tls = tls.as_ref().is_some_and(|tls| tls.mode != "None");
     let tls = tls.map_or(Ok(None), |tls| self::tls(tls, checks, &at.field("tls")));
+    match protocol {
+        Ok(Some(XProtocol::H2c)) => {
+            checks.require(!has_tls, &at_protocol, "H2C is without TLS; use HTTP2 for HTTP/2 with TLS");
+        }
+        Ok(Some(XProtocol::Http2)) => {
+            checks.require(has_tls, &at_protocol, "HTTP2 is with TLS; use H2C for HTTP/2 without TLS");
+        }
+        Ok(Some(XProtocol::Wss)) => checks.require(has_tls, &at_protocol, "WSS is with TLS"),
+        _ => {}
+    }
     let at_persistence = at.field("sessionPersistence");
     if session_persistence.is_some() {
         checks.require(r#type == "EndpointSelector", &at_persistence, "is for type EndpointSelector");
@@ -88,25 +99,13 @@ fn spec(written: Written, checks: &mut Checks, at: &Path<'_>) -> Result<XBackend
         session_persistence.map(|written| session_persistence::read(written, checks, &at_persistence));
     let persistence: Result<Option<SessionPersistence>, _> = persistence.transpose();
     // All of them, so that each says what is wrong with it.
-    let spec = XBackendSpec {
+    Ok(XBackendSpec {
         destination: destination?,
         port,
         protocol: protocol?,
         tls: tls?,
         persistence: persistence?,
-    };
-    let has_tls = spec.tls.is_some();
-    match spec.protocol {
-        Some(XProtocol::H2c) => {
-            checks.require(!has_tls, &at_protocol, "H2C is without TLS; use HTTP2 for HTTP/2 with TLS");
-        }
-        Some(XProtocol::Http2) => {
-            checks.require(has_tls, &at_protocol, "HTTP2 is with TLS; use H2C for HTTP/2 without TLS");
-        }
-        Some(XProtocol::Wss) => checks.require(has_tls, &at_protocol, "WSS is with TLS"),
-        _ => {}
-    }
-    Ok(spec)
+    })
 }
 
 fn destination(
@@ -280,6 +279,12 @@ mod tests {
             (format!("{PODS}, {port}, protocol: SMTP"), "spec.protocol: \"SMTP\" is not one of"),
             (format!("{PODS}, {port}, protocol: HTTP2"), "spec.protocol: HTTP2 is with TLS"),
             (format!("{PODS}, {port}, protocol: WSS"), "spec.protocol: WSS is with TLS"),
+            (
+                format!(
+                    "type: ExternalHostname, externalHostname: {{hostname: 192.0.2.1}}, {port}, protocol: WSS"
+                ),
+                "spec.protocol: WSS is with TLS",
+            ),
             (
                 format!("{PODS}, {port}, protocol: H2C, tls: {{mode: ServerOnly, {VALIDATION}}}"),
                 "spec.protocol: H2C is without TLS",
