@@ -26,7 +26,7 @@ pub struct CipherPolicy {
     pub server_order: Option<bool>,
 }
 
-/// Cipher suites of TLS 1.2, at least one, in the order of preference: places in [`SUITES`].
+/// Cipher suites of TLS 1.2, at least one, in the order of preference: places in `SUITES`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CipherSuites(Box<[usize]>);
 
