@@ -42,15 +42,16 @@ install_packages() {
     apt-get install -y -q --no-install-recommends "${packages[@]}"
 }
 
-# build_and_run PROGRAM SIBLING...: with Portcullis beside it, or the binary of PORTCULLIS=PATH.
+# build_and_run PROGRAM SIBLING...: with Portcullis beside it, or the binary of PORTCULLIS=PATH. One build for both packages: on
+# their own, they would build their dependencies with different features, and Portcullis twice.
 build_and_run() {
   local program=$1 name bins=()
   for name in "$@"; do bins+=(--bin "$name"); done
-  cargo build --release --locked -p portcullis-bench "${bins[@]}"
   if [ -n "${PORTCULLIS:-}" ]; then
     arguments+=(--portcullis "$PORTCULLIS")
   elif wanted portcullis; then
-    cargo build --release --locked -p portcullis
+    bins+=(--bin portcullis)
   fi
+  cargo build --release --locked -p portcullis -p portcullis-bench "${bins[@]}"
   exec "$target/release/$program" --folder "$target/bench" "${arguments[@]}"
 }
