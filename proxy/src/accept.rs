@@ -158,8 +158,8 @@ enum Opened {
     Nothing,
 }
 
-/// All that it awaits is boxed but HTTP/1: a task is as large as the largest future that it ever awaits, and most idle
-/// connections are HTTP/1's.
+/// Serves a connection until it ends. Every future that it awaits is boxed, except that of HTTP/1: a task is as large as the
+/// largest future that it ever awaits, and most idle connections are HTTP/1 connections.
 async fn serve(
     admitted: Admitted,
     tcp: TcpStream,

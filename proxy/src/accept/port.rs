@@ -116,7 +116,7 @@ impl Port {
 
     /// Runs a connection until it ends, is cut, or is idle after it was asked to close.
     ///
-    /// It is passed pinned: an `async fn` keeps room for each argument, also for one that it has moved into a pinned local.
+    /// The future is passed pinned: an `async fn` reserves memory for each argument, even after it was moved into a local.
     pub(crate) async fn hold(&self, held: Arc<Held>, mut connection: Pin<&mut impl Future<Output = ()>>) {
         // Declared in this order so that a closing connection stays registered until its place is free. Otherwise another
         // connection would be asked to close, too.
