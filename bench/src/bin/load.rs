@@ -123,8 +123,11 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
     tally.stop();
 
     let mut report = tally.report(measured);
-    if let (Some(before), Some(after)) = (cpu_before, cpu_after) {
-        let used = (after - before).as_secs_f64();
+    // A child process that ended meanwhile took its count with it, so that the difference can be negative: no figure then.
+    if let (Some(before), Some(after)) = (cpu_before, cpu_after)
+        && let Some(used) = after.checked_sub(before)
+    {
+        let used = used.as_secs_f64();
         report.cpu_per_request = (report.requests > 0).then(|| used * 1e6 / report.requests as f64);
         report.cpu_share = Some(used / measured.as_secs_f64());
     }
