@@ -36,43 +36,61 @@ pub struct Document<'t> {
 }
 
 /// Reads the documents of a file (YAML, or JSON where the file's name ends in `.json`): several of them, lists
-/// (`kind: List`, `HTTPRouteList`) with an entry each. Empty documents are left out.
-pub fn documents<'t>(text: &'t str, file: &str) -> Vec<Document<'t>> {
+/// (`kind: List`, `HTTPRouteList`) with an entry each. Empty documents are left out. Each is parsed when the iterator
+/// gets to it, so that a large file does not need the memory of all its parsed documents at once.
+pub fn documents<'t>(text: &'t str, file: &'t str) -> impl Iterator<Item = Document<'t>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.len() > MAX_FILE {
+    let too_large = (text.len() > MAX_FILE).then(|| {
         let message = format!("the file has {} bytes, more than {MAX_FILE}", text.len());
-        return vec![broken(Chunk { line: 1, text: "" }, file, 1, message)];
-    }
+        broken(Chunk { line: 1, text: "" }, file, 1, message)
+    });
+    let text = if too_large.is_some() { "" } else { text };
     let chunks: Box<dyn Iterator<Item = _>> =
         if file.ends_with(".json") { Box::new(json::chunks(text)) } else { Box::new(split::chunks(text)) };
-    let mut out = Vec::new();
-    let mut expanded = 0;
-    for (chunk, value) in chunks {
-        if out.len() >= MAX_DOCUMENTS {
-            out.push(broken(
-                chunk,
-                file,
-                chunk.line,
-                format!("the file has more than {MAX_DOCUMENTS} documents"),
-            ));
-            break;
+    let mut limits = FileLimits::default();
+    too_large.into_iter().chain(chunks.map_while(move |chunk| limits.admit(chunk, file)).flatten())
+}
+
+/// What was read of a file so far. Beyond its limits, one document says so, and the rest of the file is not read.
+#[derive(Default)]
+struct FileLimits {
+    documents: usize,
+    /// Bytes to which its aliases expanded.
+    expanded: usize,
+    exceeded: bool,
+}
+
+impl FileLimits {
+    fn admit<'t>(
+        &mut self,
+        (chunk, value): (Chunk<'t>, Result<Value, SyntaxError>),
+        file: &str,
+    ) -> Option<Vec<Document<'t>>> {
+        if self.exceeded {
+            return None;
+        }
+        let mut exceed = |message| {
+            self.exceeded = true;
+            Some(vec![broken(chunk, file, chunk.line, message)])
+        };
+        if self.documents >= MAX_DOCUMENTS {
+            return exceed(format!("the file has more than {MAX_DOCUMENTS} documents"));
         }
         // Anchors alone make a value larger than its text.
         if let (Ok(value), true) = (&value, chunk.text.contains('&')) {
-            expanded += size(value);
+            self.expanded += size(value);
         }
-        match value {
-            Ok(Value::Null) => {}
-            Ok(_) if expanded > MAX_FILE => {
-                let message = format!("the aliases of the file expand to more than {MAX_FILE} bytes");
-                out.push(broken(chunk, file, chunk.line, message));
-                break;
+        let documents = match value {
+            Ok(Value::Null) => Vec::new(),
+            Ok(_) if self.expanded > MAX_FILE => {
+                return exceed(format!("the aliases of the file expand to more than {MAX_FILE} bytes"));
             }
-            Ok(value) => out.extend(objects(value, chunk, file)),
-            Err(SyntaxError { line, message }) => out.push(broken(chunk, file, line, message)),
-        }
+            Ok(value) => objects(value, chunk, file),
+            Err(SyntaxError { line, message }) => vec![broken(chunk, file, line, message)],
+        };
+        self.documents += documents.len();
+        Some(documents)
     }
-    out
 }
 
 /// A document's text and the line of the file on which it begins.

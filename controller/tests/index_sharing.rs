@@ -259,7 +259,7 @@ fn key(manifest: &str) -> ObjectKey {
 }
 
 fn objects_of(manifest: &str) -> Vec<Change> {
-    let decoded = yaml::documents(manifest, "test.yaml").into_iter().map(objects::decode_document);
+    let decoded = yaml::documents(manifest, "test.yaml").map(objects::decode_document);
     decoded
         .map(|decoded| Change::Apply(decoded.object.unwrap_or_else(|| panic!("{:?}", decoded.problems))))
         .collect()

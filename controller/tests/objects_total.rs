@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 const WHOLE: &str = include_str!("../testdata/check/whole.yaml");
 
 fn whole() -> &'static [Value] {
-    static PARSED: LazyLock<Vec<Value>> = LazyLock::new(|| {
-        documents(WHOLE, "whole.yaml").into_iter().map(|d| d.content.expect("is YAML")).collect()
-    });
+    static PARSED: LazyLock<Vec<Value>> =
+        LazyLock::new(|| documents(WHOLE, "whole.yaml").map(|d| d.content.expect("is YAML")).collect());
     &PARSED
 }
 
@@ -51,7 +50,7 @@ proptest! {
     #[test]
     fn any_text_is_documents_or_a_reason(text in "[-a-z:\\[\\]{}&*#%|>'\"!?, \\n\\t0-9.~\u{e4}]{0,200}") {
         for file in ["in.yaml", "in.json"] {
-            documents(&text, file).into_iter().map(decode_document).for_each(drop);
+            documents(&text, file).map(decode_document).for_each(drop);
         }
     }
 

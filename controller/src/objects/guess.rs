@@ -58,7 +58,7 @@ mod tests {
             ("", None),
         ] {
             let text = format!("{head}{broken}");
-            let decoded = decode_document(documents(&text, "in.yaml").remove(0));
+            let decoded = decode_document(documents(&text, "in.yaml").next().unwrap());
             assert!(decoded.object.is_none());
             assert_eq!(decoded.key.map(|key| key.to_string()).as_deref(), want, "{text}");
             assert_eq!(&*decoded.problems[0].object, want.unwrap_or("document"), "{text}");

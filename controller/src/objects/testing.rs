@@ -5,7 +5,7 @@ use crate::{ir::Object, problem::Severity, yaml::documents};
 
 /// Reads a text of one document.
 pub(crate) fn decode_text(text: &str) -> Decoded {
-    let mut documents = documents(text, "in.yaml");
+    let mut documents: Vec<_> = documents(text, "in.yaml").collect();
     assert_eq!(documents.len(), 1, "{text}");
     decode_document(documents.remove(0))
 }

@@ -252,7 +252,7 @@ spec: { addressing: Dedicated }
     fn report(name: &str) -> Option<Value> {
         let path = format!("{}/../docs/conformance/{name}", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path).ok()?;
-        Some(crate::yaml::documents(&text, &path).remove(0).content.unwrap())
+        Some(crate::yaml::documents(&text, &path).next().unwrap().content.unwrap())
     }
 
     fn hold(report: &Value, channel: &str, claimed: &[&str]) {

@@ -17,11 +17,11 @@ fn outline(text: &str, file: &str) -> Vec<String> {
             format!("{line} !{key}")
         }
     };
-    documents(text, file).iter().map(one).collect()
+    documents(text, file).map(|document| one(&document)).collect()
 }
 
 fn message(text: &str, file: &str) -> String {
-    let mut documents = documents(text, file);
+    let mut documents: Vec<_> = documents(text, file).collect();
     assert_eq!(documents.len(), 1);
     documents.remove(0).content.expect_err("cannot be read").message.into()
 }
@@ -69,7 +69,8 @@ fn what_is_no_yaml_says_why() {
 
 #[test]
 fn yaml_is_read_as_the_api_servers_tools_read_it() {
-    let documents = documents("a: yes\nb: 0755\nc: 1e3\nd: '1'\ne: ~\nf: 2026-01-01\ng: 0x10\n", "in.yaml");
+    let documents = documents("a: yes\nb: 0755\nc: 1e3\nd: '1'\ne: ~\nf: 2026-01-01\ng: 0x10\n", "in.yaml")
+        .collect::<Vec<_>>();
     let value = documents[0].content.as_ref().unwrap();
     let want = serde_json::json!({"a": true, "b": 493, "c": 1000.0, "d": "1", "e": null, "f": "2026-01-01", "g": 16});
     assert_eq!(*value, want);
@@ -78,7 +79,7 @@ fn yaml_is_read_as_the_api_servers_tools_read_it() {
 #[test]
 fn anchors_are_for_sharing_not_for_bombs() {
     let shared = "a: &x {b: c}\nd: *x\ne: {<<: *x, f: g}\n";
-    let value = documents(shared, "in.yaml").remove(0).content.unwrap();
+    let value = documents(shared, "in.yaml").next().unwrap().content.unwrap();
     assert_eq!(value, serde_json::json!({"a": {"b": "c"}, "d": {"b": "c"}, "e": {"b": "c", "f": "g"}}));
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
@@ -94,7 +95,7 @@ fn anchors_are_for_sharing_not_for_bombs() {
 fn many_small_bombs_are_one_bomb() {
     let bomb = format!("a: &a {}\nb: [{}]\n", "x".repeat(10_000), vec!["*a"; 99].join(", "));
     let text = vec![bomb; 100].join("---\n");
-    let documents = documents(&text, "in.yaml");
+    let documents: Vec<_> = documents(&text, "in.yaml").collect();
     assert!(documents.len() < 30, "{}", documents.len());
     let last = documents.last().unwrap().content.as_ref().expect_err("is too much");
     assert!(last.message.contains("expand to more than"), "{last}");
@@ -118,11 +119,10 @@ fn depth_and_size_are_bounded() {
 fn a_list_has_an_entry_for_each_item() {
     let text = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata:\n    name: a\n  spec:\n    ports: []\n- kind: Service\n  apiVersion: v1\n  metadata:\n    name: b\n  spec:\n    ports:\n    - port: 0\n";
     assert_eq!(outline(text, "in.yaml"), ["4 a", "10 b"]);
-    let lines: Vec<_> =
-        documents(text, "in.yaml").into_iter().map(decode_document).map(|d| line(&d)).collect();
+    let lines: Vec<_> = documents(text, "in.yaml").map(decode_document).map(|d| line(&d)).collect();
     assert_eq!(lines, [9, 16]);
     let typed = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRouteList\nitems: [{metadata: {name: a}, spec: {}}]\n";
-    let decoded = decode_document(documents(typed, "in.yaml").remove(0));
+    let decoded = decode_document(documents(typed, "in.yaml").next().unwrap());
     assert_eq!(decoded.key.unwrap().to_string(), "HTTPRoute default/a");
     assert!(decoded.object.is_some());
 }
@@ -136,7 +136,7 @@ fn a_json_file_has_documents_one_after_the_other() {
     assert!(message("{\"a\": 1,\n \"a\": 2}", "in.json").contains("\"a\" stands twice"));
     let service = "{\"apiVersion\": \"v1\",\n \"kind\": \"Service\",\n \"metadata\": {\"name\": \"a\"},\n \"spec\": {\"ports\": [\n  {\"port\": 0}]}}";
     for file in ["in.json", "in.yaml"] {
-        assert_eq!(line(&decode_document(documents(service, file).remove(0))), 5, "{file}");
+        assert_eq!(line(&decode_document(documents(service, file).next().unwrap())), 5, "{file}");
     }
 }
 

@@ -10,8 +10,7 @@ const WRITTEN: &str = include_str!("backdrop.yaml");
 
 /// The objects, as they are written.
 pub(crate) static BACKDROP: LazyLock<Vec<Value>> = LazyLock::new(|| {
-    let mut all: Vec<_> =
-        documents(WRITTEN, "backdrop.yaml").into_iter().map(|d| d.content.unwrap()).collect();
+    let mut all: Vec<_> = documents(WRITTEN, "backdrop.yaml").map(|d| d.content.unwrap()).collect();
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["h.test", "*.test"].map(String::from)).unwrap();
     let head = |api_version: &str, kind: &str, namespace: &str| json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": "x", "namespace": namespace } });

@@ -114,8 +114,8 @@ pub(crate) fn of_release(directory: &Path, kind: Kind) -> String {
         let name = format!("{channel}/{}_{}.yaml", kind.resource().group(), kind.resource().plural);
         // Some kinds are of the experimental channel alone.
         let Ok(text) = fs::read_to_string(directory.join(name)) else { continue };
-        let documents = portcullis_controller::yaml::documents(&text, "crd.yaml");
-        let definition = documents.into_iter().map(|document| document.content.unwrap()).next().unwrap();
+        let mut documents = portcullis_controller::yaml::documents(&text, "crd.yaml");
+        let definition = documents.next().unwrap().content.unwrap();
         for version in definition["spec"]["versions"].as_array().unwrap() {
             if version["served"] != true {
                 continue;

@@ -253,7 +253,7 @@ fn cpu() -> Duration {
 
 fn changes(text: &str) -> impl Iterator<Item = Change> {
     let documents = yaml::documents(text, "bench.yaml");
-    documents.into_iter().filter_map(|document| decode_document(document).object).map(Change::Apply)
+    documents.filter_map(|document| decode_document(document).object).map(Change::Apply)
 }
 
 fn frame() -> String {

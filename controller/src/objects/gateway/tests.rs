@@ -33,7 +33,7 @@ fn gateway(text: &str) -> Arc<Gateway> {
 
 /// Reads what an API server has taken.
 fn decode_admitted(text: &str) -> Decoded {
-    let mut documents = documents(text, "in.yaml");
+    let mut documents: Vec<_> = documents(text, "in.yaml").collect();
     decode_live(documents.remove(0).content.expect("is YAML"))
 }
 

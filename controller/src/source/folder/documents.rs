@@ -53,7 +53,7 @@ impl Documents {
     pub(super) fn read(text: &str, file: &str, prefix: &AnnotationsPrefix, before: &Self) -> Self {
         let mut read = Self::default();
         let mut nameless = Vec::new();
-        for (index, mut document) in yaml::documents(text, file).into_iter().enumerate() {
+        for (index, mut document) in yaml::documents(text, file).enumerate() {
             document.content.iter_mut().for_each(|object| prefix.apply(object));
             let position =
                 Position { index: u32::try_from(index).unwrap_or(u32::MAX), line: document.place.line };
@@ -61,7 +61,9 @@ impl Documents {
             let broken = decoded.object.is_none()
                 && decoded.problems.iter().any(|problem| problem.severity == Severity::Error);
             match (decoded.object, decoded.key) {
-                (Some(object), _) => read.objects.push(Placed { object, position }),
+                (Some(object), _) => {
+                    read.objects.push(Placed { object: before.same_or_compact(object), position })
+                }
                 (None, Some(key)) if broken => match before.get(&key) {
                     Some(Placed { object, .. }) if !is_refused(object) => {
                         read.objects.push(Placed { object: object.clone(), position });
@@ -75,7 +77,6 @@ impl Documents {
         }
         read.sort(file);
         read.keep_nameless(&nameless, before);
-        read.keep_equal(before);
         read
     }
 
@@ -146,13 +147,11 @@ impl Documents {
         }
     }
 
-    /// An object that says what it said before is the same one.
-    fn keep_equal(&mut self, before: &Self) {
-        for placed in &mut self.objects {
-            let meta = placed.object.meta();
-            let known = before.get(&meta.key).filter(|before| before.object.meta().version == meta.version);
-            placed.object = known.map_or_else(|| placed.object.compact(), |known| known.object.clone());
-        }
+    /// The object that was read before, if it has not changed; else the new one, without spare capacity.
+    fn same_or_compact(&self, object: Object) -> Object {
+        let meta = object.meta();
+        let known = self.get(&meta.key).filter(|before| before.object.meta().version == meta.version);
+        known.map_or_else(|| object.compact(), |known| known.object.clone())
     }
 }
 
