@@ -22,7 +22,7 @@ use crate::{
         client::{self, connect},
         raw::{RawBackend, Reply},
         site::{Site, backend, h2, rule, share, to},
-        start, until, within,
+        start, start_with, until, within,
     },
 };
 
