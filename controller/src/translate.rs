@@ -72,7 +72,9 @@ pub(crate) use header_maps::Fetches;
 pub use host_tables::HostTablePool;
 use ingress::may_serve;
 pub use ingress::{LabelPool, ingress_claims, ingress_host};
-pub(crate) use ingress::{are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings};
+pub(crate) use ingress::{
+    are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings, of_unmatched,
+};
 pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{
     Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, GatewayRefusal,
