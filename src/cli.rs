@@ -228,7 +228,7 @@ pub struct ServeArgs {
     #[arg(long, env = "PORTCULLIS_INGRESS_NGINX_METRICS")]
     pub ingress_nginx_metrics: bool,
     /// With --ingress-nginx-metrics: maximum number of label sets of requests. Each has about 90 series. Requests beyond it
-    /// are counted with ingress="_others". A namespace can have half of them.
+    /// are counted by Ingress and class of the status alone. A namespace can have half of them.
     #[arg(
         long,
         value_name = "N",

@@ -43,6 +43,8 @@ pub struct Figures {
     pub failed_handshakes: Vec<(&'static str, u64)>,
     /// Mirrored requests that were aborted or failed, by reason.
     pub lost_mirrors: Vec<(&'static str, u64)>,
+    /// Responses that were not compressed because the memory for it was used up.
+    pub uncompressed_responses: u64,
     /// Requests that were rejected because there was no space for their bodies.
     pub refused_bodies: u64,
     /// The size of buffered request bodies, in memory and in files.
@@ -224,6 +226,8 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         }
         registry.register(name, help, family);
     }
+    let help = "Responses that were not compressed because the memory for it was used up";
+    registry.register("uncompressed_responses", help, ConstCounter::new(figures.uncompressed_responses));
     let help = "Requests that were rejected because there was no space for their bodies";
     registry.register("refused_bodies", help, ConstCounter::new(figures.refused_bodies));
     let spooled = Family::<InStore, Gauge>::default();
@@ -399,6 +403,7 @@ mod tests {
             refused_addresses: vec![("loopback", 9)],
             failed_handshakes: vec![("timeout", 11)],
             lost_mirrors: vec![("memory", 10)],
+            uncompressed_responses: 20,
             refused_bodies: 18,
             spooled_bytes: vec![("file", 19)],
             streams: vec![Streams {
@@ -434,6 +439,7 @@ mod tests {
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",
             "portcullis_failed_handshakes_total{reason=\"timeout\"} 11",
             "portcullis_lost_mirrors_total{reason=\"memory\"} 10",
+            "portcullis_uncompressed_responses_total 20",
             "portcullis_refused_bodies_total 18",
             "portcullis_spooled_bytes{store=\"file\"} 19",
             "portcullis_streams_total{protocol=\"tcp\",end=\"done\"} 14",

@@ -136,7 +136,7 @@ async fn the_queries_of_dashboards_and_deployment_tools_find_their_metrics_and_l
     let of_web = [("namespace", "default"), ("ingress", "web"), ("status", "200"), ("method", "GET")];
     let main = [("host", "web.test"), ("path", "/"), ("service", "web"), ("canary", "")];
     until(&site, "requests", &[of_web, main].concat(), 1.0).await;
-    let canary = [("canary", "default-next-80"), ("service", "web")];
+    let canary = [("canary", "default-next-http"), ("service", "web")];
     assert_eq!(until(&site, "requests", &[&of_web[..], &canary].concat(), 1.0).await.value, 1.0);
     until(&site, "requests", &[("ingress", "orphan"), ("status", "503")], 1.0).await;
 

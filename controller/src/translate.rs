@@ -30,6 +30,7 @@ mod endpoints;
 mod fault;
 mod full;
 mod grants;
+mod header_maps;
 mod host_tables;
 mod ingress;
 mod ingress_backends;
@@ -67,10 +68,13 @@ pub use dedicated::{Dedicated, DedicatedState, label_value, service_name};
 pub use endpoints::{Resolved, endpoints, fill};
 pub(crate) use fault::Fault;
 pub use full::full;
+pub(crate) use header_maps::Fetches;
 pub use host_tables::HostTablePool;
 use ingress::may_serve;
 pub use ingress::{LabelPool, ingress_claims, ingress_host};
-pub(crate) use ingress::{are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings};
+pub(crate) use ingress::{
+    are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings, of_unmatched,
+};
 pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{
     Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, GatewayRefusal,

@@ -12,7 +12,7 @@ use portcullis_controller::{
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-use api_server::{ApiServer, objects::*, until};
+use api_server::{Answer, ApiServer, Fault, objects::*, until};
 
 struct Running {
     publications: watch::Receiver<Option<Publication>>,
@@ -142,4 +142,30 @@ async fn nothing_is_served_as_long_as_it_may_not_be_read() {
     ["list", "watch"].into_iter().for_each(|verb| server.allow(verb, "configmaps"));
     let first = until("the first publication", || running.proxy()).await;
     assert_eq!(first.max_connections, Some(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_served_before_the_headers_of_the_settings_are_read() {
+    let server = cluster();
+    server.apply("configmaps", settings("settings", json!({"add-headers": "shop/headers"})));
+    let metadata = json!({"namespace": "shop", "name": "headers"});
+    let headers =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"X-A": "a"}});
+    server.apply("configmaps", headers);
+    server.fault(Fault {
+        method: "GET",
+        path: "/configmaps/headers",
+        times: usize::MAX,
+        answer: Answer::Status(500),
+    });
+    let running = Running::of(&server);
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(running.proxy(), None);
+    server.heal();
+    let headers = until("the first publication", || {
+        let publication = running.publications.borrow();
+        Some(publication.as_ref()?.live.ingress.headers.add.headers.clone())
+    });
+    assert_eq!(headers.await.len(), 1, "the first one has them already");
+    assert_eq!(running.problems(), [""; 0]);
 }

@@ -25,8 +25,8 @@ use tokio::{
 };
 use tracing::warn;
 
-use self::clients::{Client, Clients, Shed};
-pub(crate) use self::held::Held;
+use self::clients::{Clients, Shed};
+pub(crate) use self::{clients::Client, held::Held};
 use crate::{
     accept::Port,
     load::{Connection, Load},

@@ -32,6 +32,7 @@
 
 mod budget;
 mod coder;
+mod coders;
 mod file;
 mod pace;
 mod progress;
@@ -54,6 +55,7 @@ use self::{budget::Budget, file::Files, progress::Progress};
 pub(crate) use self::{
     budget::Usage,
     coder::{Coder, EncoderFailed},
+    coders::{CoderRoom, Coders},
     pace::Pacer,
     receiving::Receiving,
     spooled::Spooled,

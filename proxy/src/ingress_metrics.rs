@@ -8,8 +8,11 @@
 //!
 //! Labels come from objects (`Rule::labels`), from the closed list of methods and from status codes. Backends can send any
 //! status code, so the number of label sets is limited: for each path, for each namespace and in total. Beyond a limit, the
-//! method is `_other` and the status a class (`5xx`); beyond the total, the Ingress is `_others`, too. Counters of a path
-//! are removed when no rule has its labels any more.
+//! method is `_other` and the status a class (`5xx`). Beyond the limits of a namespace and in total, the requests of an Ingress
+//! are counted together, without the labels of their paths, so that errors can be attributed to it; such a label set only has
+//! the number of requests, and their durations and sizes are those of the Ingress `_others`. The number of these label sets is
+//! limited as well; beyond it, requests are counted as those of `_others`. Counters of a path are removed when no rule has its
+//! labels any more.
 
 mod counters;
 mod limiter;
@@ -18,10 +21,10 @@ mod method;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use portcullis_routing::{BackendKey, IngressLabels};
+use portcullis_routing::IngressLabels;
 
-use self::method::MethodLabel;
 pub(crate) use self::{counters::Counters, limiter::Limiter, measured::Measured};
+use self::{limiter::Admitted, method::MethodLabel};
 
 /// The upper bounds of the buckets of durations, in microseconds.
 pub const DURATION_BUCKETS: [u64; 11] =
@@ -48,8 +51,8 @@ pub struct IngressSeries {
     pub method: &'static str,
     /// The status of the response.
     pub status: StatusLabel,
-    /// The backend, if it is the canary of the path.
-    pub canary: Option<BackendKey>,
+    /// The label of the canary of the path, if it received the requests.
+    pub canary: Option<Arc<str>>,
     /// What was counted.
     pub counts: IngressCounts,
 }
@@ -100,7 +103,7 @@ pub struct Histogram<const N: usize> {
 pub(crate) struct Sample<'s> {
     method: MethodLabel,
     status: u16,
-    canary: Option<&'s BackendKey>,
+    canary: Option<&'s Arc<str>>,
     /// Durations in microseconds.
     duration: u64,
     response: Option<u64>,
@@ -128,12 +131,20 @@ pub(crate) fn sum<'c>(workers: impl Iterator<Item = &'c Counters>) -> Vec<Ingres
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Named {
     labels: Arc<IngressLabels>,
-    canary: Option<BackendKey>,
+    canary: Option<Arc<str>>,
     method: MethodLabel,
     status: StatusLabel,
 }
 
 impl StatusLabel {
+    /// Whether it is the status of an error.
+    fn is_error(self) -> bool {
+        match self {
+            Self::Code(code) => code >= 400,
+            Self::Class(class) => class >= 4,
+        }
+    }
+
     /// The class of a status code.
     fn class(self) -> Self {
         match self {

@@ -6,6 +6,7 @@ mod accept;
 mod admission;
 mod app;
 mod body;
+mod budget;
 mod capacity;
 mod clock;
 mod conn;
@@ -380,6 +381,11 @@ impl Proxy {
     /// How many mirrored requests were given up or failed, by reason.
     pub fn lost_mirrors(&self) -> Vec<(&'static str, u64)> {
         self.shared.mirrors.counts().into()
+    }
+
+    /// The number of responses that were not compressed because the memory for it was used up.
+    pub fn uncompressed_responses(&self) -> u64 {
+        self.shared.loads.iter().map(|load| load.coders.refused()).sum()
     }
 
     /// The size of buffered request bodies, in memory and in files.

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use crate::{
+    body::Coders,
     datagram::Drops,
     ingress_metrics::{Counters, Limiter},
     stream::Tally,
@@ -26,6 +27,8 @@ pub(crate) struct Load {
     pub(crate) drops: Drops,
     /// Streams and flows of datagrams that have a place.
     streaming: AtomicUsize,
+    /// The encoders of responses.
+    pub(crate) coders: Arc<Coders>,
     /// The requests of Ingresses, if the metrics of ingress-nginx are enabled.
     pub(crate) ingress: Counters,
 }

@@ -38,7 +38,10 @@ use self::{
 };
 use crate::{
     Asked, ClientAuth, Headers, Listener, Port, PortKey, Rejection, Selected, Table, Target,
-    step::ClientCertificate,
+    matching::decoded,
+    path::Reading,
+    step::{ClientCertificate, StepEdits},
+    template::{NoGroups, Values},
 };
 
 /// What a decision reads of a request. A carrier's own types stay its own.
@@ -129,7 +132,9 @@ pub fn resume(
                 Ok(passed) => passed,
                 Err(denied) => return answer(denied),
             };
-            Guarded { listener: &listener, of_client, passed }.follow(place + 1, &mut trace::Silent)
+            // Listeners of Ingresses, whose port would matter, have no filters.
+            Guarded { listener: &listener, port: None, of_client, passed }
+                .follow(place + 1, &mut trace::Silent)
         }
         Stage::Rule { rule, place, path, reading, behind_gateway } => {
             let selected = Selected { rule: &rule, path: &path, reading, behind_gateway };
@@ -153,12 +158,14 @@ pub(crate) fn decide_with<'t>(
         Asked::Resource(target) => target,
         Asked::Server => return answer(Answer::options(Vec::new())),
     };
-    match listener(table, &request, &connection, trace) {
-        Ok(listener) => {
-            let of_client = OfClient { request, target, connection, random };
-            Guarded { listener, of_client, passed: Passed::default() }.follow(0, trace)
+    let of_client = OfClient { request, target, connection, random };
+    let port = table.ports.get(&connection.port).map(|port| &**port);
+    match listener(port, &request, &connection, trace) {
+        Ok(listener) => Guarded { listener, port, of_client, passed: Passed::default() }.follow(0, trace),
+        Err((rejection, why)) => {
+            let edits = port.and_then(|port| of_client.unmatched(port));
+            answer(Answer::reject(rejection, why).unmatched(edits))
         }
-        Err((rejection, why)) => answer(Answer::reject(rejection, why)),
     }
 }
 
@@ -168,12 +175,11 @@ fn answer(answer: Answer) -> Decision {
 
 /// The listener of a request: by the port and the host.
 fn listener<'t>(
-    table: &'t Table,
+    port: Option<&'t Port>,
     request: &Request<'_>,
     connection: &Connection<'_>,
     trace: &mut impl Trace<'t>,
 ) -> Result<&'t Arc<Listener>, (Rejection, &'static str)> {
-    let port = table.ports.get(&connection.port);
     let (port, listener) = port
         .and_then(|port| Some((port, port.listener(request.host)?)))
         .ok_or((Rejection::NoRoute, "no listener for this host"))?;
@@ -200,6 +206,33 @@ fn is_directed(connection: &Connection<'_>, port: &Port, listener: &Arc<Listener
     match listener.id.is_ingress() {
         true => greeted.is_none_or(|greeted| greeted.id.is_ingress()),
         false => greeted.is_some_and(|greeted| Arc::ptr_eq(greeted, listener) || greeted.id == listener.id),
+    }
+}
+
+impl OfClient<'_> {
+    /// Calls `run` with what variables read of the request, whose path is read in this way.
+    fn with_values<T>(&self, reading: Reading, run: impl FnOnce(&Values<'_>) -> T) -> T {
+        let Self { request, target, connection, .. } = self;
+        let path = target.path.read(reading).unwrap_or_default();
+        run(&Values {
+            host: request.host,
+            sent_host: request.sent_host,
+            path: &decoded(&path),
+            sent_path: target.path.sent(),
+            query: target.query,
+            scheme: connection.scheme,
+            method: request.method.as_str(),
+            client: connection.client,
+            port: connection.client_port,
+            headers: request.headers,
+            groups: &NoGroups,
+        })
+    }
+
+    /// The header changes of the response to a request that no rule takes.
+    fn unmatched(&self, port: &Port) -> Option<StepEdits> {
+        let added = port.unmatched.as_ref()?;
+        self.with_values(Reading::Ingress, |values| added.filled(values))
     }
 }
 

@@ -42,6 +42,9 @@ impl Display for Table {
                 writeln!(f, " {}{}{proxied} at {}", Host(host), listener.tls, listener.id)?;
                 listener.fmt(f)?;
             }
+            if let Some(unmatched) = &port.unmatched {
+                writeln!(f, "port {} otherwise{unmatched}", port.number)?;
+            }
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ pub use decide::{
 pub use explain::{Explanation, explain, explain_stream};
 pub use headers::{Headers, HeadersMut};
 pub use host::{HostMap, HostPattern, InvalidHost};
-pub use labels::IngressLabels;
+pub use labels::{IngressLabels, bounded_label};
 pub use matching::{
     HeaderMatch, Location, PathMatch, Precedence, QueryMatch, RequestHead, RequestView, RouteMatch,
     ValueMatch,

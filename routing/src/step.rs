@@ -8,6 +8,7 @@ use std::{ops::Deref, sync::Arc};
 use http::HeaderValue;
 
 pub mod access_list;
+pub mod added_headers;
 pub mod answer_rewrite;
 pub mod basic_auth;
 pub mod blocked;
@@ -35,6 +36,7 @@ pub mod service_url;
 pub mod spool;
 
 pub use access_list::{AccessList, Standing};
+pub use added_headers::AddedHeaders;
 pub use answer_rewrite::AnswerRewrite;
 pub use basic_auth::{BasicAuth, Users};
 pub use blocked::{BlockedValues, InvalidMapKey, MapKeys};

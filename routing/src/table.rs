@@ -8,7 +8,7 @@ mod listener;
 pub use host::{HostTable, SortedEntries};
 pub use listener::{ClientAuth, HttpRoutes, Listener, ListenerId, ListenerOwner, Serves, TlsMode};
 
-use crate::{HostMap, PathMatch, PortKey, Precedence, RouteMatch, Rule, path::Reading};
+use crate::{HostMap, PathMatch, PortKey, Precedence, RouteMatch, Rule, path::Reading, step::AddedHeaders};
 
 /// Everything that is served. Immutable once published: a change clones it (cheap: all parts are shared) and
 /// replaces the parts that changed.
@@ -33,6 +33,8 @@ pub struct Port {
     pub proxy_protocol: bool,
     /// By hostname; the most specific one alone takes a request (listener isolation).
     pub listeners: HostMap<Arc<Listener>>,
+    /// The headers of responses to requests for hosts without a listener, and to those that no rule of Ingresses takes.
+    pub unmatched: Option<Arc<AddedHeaders>>,
 }
 
 /// What a port speaks before it is known which of its listeners is meant.
@@ -75,7 +77,8 @@ pub struct Selected<'t> {
 impl Port {
     /// A port without listeners, which clients reach by its number.
     pub fn new(protocol: Protocol, number: u16) -> Self {
-        Self { protocol, number, offset: 0, proxy_protocol: false, listeners: HostMap::default() }
+        let listeners = HostMap::default();
+        Self { protocol, number, offset: 0, proxy_protocol: false, listeners, unmatched: None }
     }
 
     /// The port that clients connect to.

@@ -9,7 +9,6 @@ mod writer;
 use std::collections::BTreeMap;
 
 use portcullis_proxy::{DURATION_BUCKETS, IngressSeries, SENT_BUCKETS, SIZE_BUCKETS};
-use portcullis_routing::BackendKey;
 
 pub use self::found::{HostCertificate, Orphan, certificates, orphans};
 use self::writer::{Scale, Writer, labels};
@@ -74,9 +73,6 @@ fn requests(writer: &mut Writer<'_>, all: &[IngressSeries]) {
 
 fn request_labels(series: &IngressSeries) -> String {
     let IngressSeries { labels: of, method, status, canary, .. } = series;
-    let canary = canary
-        .as_ref()
-        .map(|BackendKey { namespace, service, port, .. }| format!("{namespace}-{service}-{}", port.number));
     labels(&[
         ("canary", canary.as_deref().unwrap_or_default()),
         ("host", &of.host),

@@ -133,6 +133,7 @@ impl Told for Readiness {
             refused_addresses: self.proxy.refused_addresses(),
             failed_handshakes: self.proxy.failed_handshakes(),
             lost_mirrors: self.proxy.lost_mirrors(),
+            uncompressed_responses: self.proxy.uncompressed_responses(),
             refused_bodies: self.proxy.refused_bodies(),
             spooled_bytes: self.proxy.spooled_bytes(),
             streams: self.proxy.streams(),

@@ -34,6 +34,7 @@ impl Index {
         let fetched = self.fetched.as_mut().filter(|_| key.kind.resource().is_on_demand());
         if fetched.is_some_and(|fetched| fetched.insert(key.clone())) {
             self.units.change(&Fact::Object(key.clone()));
+            self.is_settings_map_new |= self.settings.is_settings_map(key);
         }
     }
 }

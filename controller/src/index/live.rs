@@ -6,8 +6,8 @@ use super::Index;
 use crate::{
     Problem,
     facts::Fact,
-    ir::{Kind, ObjectKey},
-    translate::{HostOwners, PortServices, Reader},
+    ir::{Kind, LiveSettings},
+    translate::{Fetches, HostOwners, PortServices, Reader},
 };
 
 impl Index {
@@ -22,10 +22,14 @@ impl Index {
             return false;
         }
         let before = std::mem::replace(&mut self.settings.live, Arc::clone(&self.flags));
-        let fetched = self.fetched.as_ref();
-        let is_pending = |key: &ObjectKey| fetched.is_some_and(|fetched| !fetched.contains(key));
-        (self.settings.live, self.settings_problems) =
-            self.settings.with_settings_map_after(&self.snapshot, &mut self.last_good_settings, &is_pending);
+        let (mut live, mut problems) =
+            self.settings.read_settings_map(&self.snapshot, &mut self.last_good_settings);
+        self.settings.live = Arc::new(live.clone());
+        self.renew_scope_of_headers(&before);
+        let fetches = Fetches { fetched: self.fetched.as_ref(), is_start: !self.complete };
+        let last_good = &mut self.last_good_settings;
+        problems.extend(self.settings.read_header_maps(&mut live, &self.snapshot, last_good, fetches));
+        (self.settings.live, self.settings_problems) = (Arc::new(live), problems);
         let services = PortServices::read(&self.settings, &self.snapshot);
         self.settings_problems.extend_from_slice(services.missing());
         if *self.settings.port_services != services {
@@ -39,6 +43,20 @@ impl Index {
             self.units.change(&Fact::Settings);
         }
         self.settings.live != before
+    }
+
+    /// Brings back ConfigMaps of headers that were set aside and that the settings name now, and sets those aside that they
+    /// no longer name.
+    fn renew_scope_of_headers(&mut self, before: &LiveSettings) {
+        let now = Arc::clone(&self.settings.live);
+        if now.ingress.headers.maps().eq(before.ingress.headers.maps()) {
+            return;
+        }
+        let maps = before.ingress.headers.maps().chain(now.ingress.headers.maps());
+        let changes = self.scope.renew_objects(maps, &self.snapshot, &self.settings);
+        self.apply_served(changes);
+        // They are read next.
+        self.is_settings_map_new = false;
     }
 
     /// Updates the owners of hostnames from the stale routes, and from all Ingresses if their hosts were translated
@@ -75,6 +93,105 @@ impl Index {
         }
         for fact in owners.take_changed() {
             self.units.change(&fact);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        index::Index,
+        ir::{Kind, ObjectKey},
+        snapshot::Change,
+        translate::{Settings, testing::snapshot},
+    };
+
+    /// Sets `add-headers` to a ConfigMap of the operator's namespace; to none if the name is empty.
+    fn name(index: &mut Index, map: &str) {
+        let value = if map.is_empty() { String::new() } else { format!("edge/{map}") };
+        put(index, "settings", &format!("add-headers: '{value}'"));
+    }
+
+    /// Adds a ConfigMap to the operator's namespace.
+    fn put(index: &mut Index, name: &str, data: &str) {
+        let text =
+            format!("kind: ConfigMap\nmetadata: {{ namespace: edge, name: {name} }}\ndata: {{ {data} }}\n");
+        index.apply(snapshot(&text).objects().map(Change::Apply));
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new(Kind::ConfigMap, "edge", name)
+    }
+
+    /// The names of the headers in effect, and what is wrong.
+    fn headers(index: &mut Index) -> (Vec<String>, Vec<String>) {
+        index.publish();
+        let headers = &index.settings.live.ingress.headers.add.headers;
+        let names = headers.iter().map(|(name, _)| name.to_string()).collect();
+        (names, index.settings_problems().iter().map(ToString::to_string).collect())
+    }
+
+    fn settings(selector: Option<&str>) -> Settings {
+        Settings {
+            settings_map: Some(key("settings")),
+            namespace_selector: selector.map(|text| text.parse().unwrap()),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn headers_of_the_operator_apply_whatever_the_namespace_of_their_config_map() {
+        let mut index = Index::new(settings(Some("team=red")));
+        index.complete();
+        put(&mut index, "a", "X-A: a");
+        put(&mut index, "b", "X-B: b");
+        for (map, want) in [("a", "x-a"), ("b", "x-b"), ("a", "x-a")] {
+            name(&mut index, map);
+            assert_eq!(headers(&mut index), (vec![want.to_owned()], vec![]), "{map}");
+            let others = ["a", "b"].into_iter().filter(|other| *other != map);
+            assert!(others.map(key).all(|key| index.snapshot().get(&key).is_none()), "{map}");
+        }
+        put(&mut index, "a", "X-New: a");
+        assert_eq!(headers(&mut index).0, ["x-new"]);
+    }
+
+    #[test]
+    fn the_last_headers_stay_in_effect_until_others_are_read() {
+        let last = |why: &str| {
+            let why = format!("{why}; the last headers of this key stay in effect");
+            vec![format!("ConfigMap edge/settings: data.add-headers: ConfigMap edge/{why}")]
+        };
+        for selector in [None, Some("team=red")] {
+            let mut index = Index::new(settings(selector));
+            name(&mut index, "a");
+            index.survey();
+            assert!(index.demand().contains(&key("a")));
+            assert_eq!(headers(&mut index), (vec![], vec![]), "nothing is published before it is fetched");
+            put(&mut index, "a", "X-A: a");
+            index.complete();
+            let of_a = vec!["x-a".to_owned()];
+            assert_eq!(headers(&mut index), (of_a.clone(), vec![]), "{selector:?}");
+
+            name(&mut index, "b");
+            assert_eq!(headers(&mut index), (of_a.clone(), last("b has not been read yet")));
+            assert!(index.demand().contains(&key("b")));
+            index.apply([Change::Delete(key("b"))]);
+            assert_eq!(headers(&mut index), (of_a, last("b not found, or not readable")), "{selector:?}");
+            put(&mut index, "b", "X-B: b");
+            assert_eq!(headers(&mut index), (vec!["x-b".to_owned()], vec![]), "{selector:?}");
+            index.apply([Change::Delete(key("b"))]);
+            let of_b = vec!["x-b".to_owned()];
+            assert_eq!(headers(&mut index), (of_b, last("b not found, or not readable")));
+
+            name(&mut index, "");
+            assert_eq!(headers(&mut index), (vec![], vec![]));
+            name(&mut index, "c");
+            index.apply([Change::Delete(key("c"))]);
+            let (names, problems) = headers(&mut index);
+            assert_eq!(names, [""; 0]);
+            let want = "ConfigMap edge/settings: data.add-headers: ConfigMap edge/c not found, or not readable; none of its \
+                        headers is set";
+            assert_eq!(problems, [want]);
         }
     }
 }

@@ -154,8 +154,8 @@ fn renew_frame(
 }
 
 fn is_of_plan(port: &Port, plan: &PortPlan) -> bool {
-    (port.protocol, port.number, port.offset, port.proxy_protocol)
-        == (plan.protocol, plan.number, plan.offset, plan.proxy_protocol)
+    (port.protocol, port.number, port.offset, port.proxy_protocol, &port.unmatched)
+        == (plan.protocol, plan.number, plan.offset, plan.proxy_protocol, &plan.unmatched)
 }
 
 /// Makes the listeners of these hostnames anew.

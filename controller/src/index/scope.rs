@@ -78,6 +78,26 @@ impl Scope {
         }
     }
 
+    /// The same for objects that settings named before, or name now.
+    pub(super) fn renew_objects<'k>(
+        &mut self,
+        keys: impl IntoIterator<Item = &'k ObjectKey>,
+        snapshot: &Snapshot,
+        settings: &Settings,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for key in keys {
+            if self.is_served(key, settings) {
+                let of_namespace = self.aside.get_mut(&key.namespace);
+                changes.extend(of_namespace.and_then(|objects| objects.remove(key)).map(Change::Apply));
+            } else if let Some(object) = snapshot.get(key) {
+                changes.push(Change::Delete(key.clone()));
+                self.set_aside(object);
+            }
+        }
+        changes
+    }
+
     fn is_served(&self, key: &ObjectKey, settings: &Settings) -> bool {
         !depends_on_namespace(key, settings) || self.served.contains(&key.namespace)
     }

@@ -34,8 +34,9 @@ pub fn table(listeners: &Listeners, slots: &Slots, shared: &SharedHosts) -> Tabl
 
 /// A port without listeners.
 pub fn empty(plan: &PortPlan) -> Port {
-    let PortPlan { protocol, number, offset, proxy_protocol, listeners: _ } = plan;
-    Port { offset: *offset, proxy_protocol: *proxy_protocol, ..Port::new(*protocol, *number) }
+    let PortPlan { protocol, number, offset, proxy_protocol, listeners: _, unmatched } = plan;
+    let (offset, proxy_protocol, unmatched) = (*offset, *proxy_protocol, unmatched.clone());
+    Port { offset, proxy_protocol, unmatched, ..Port::new(*protocol, *number) }
 }
 
 /// One listener of a port; `None` if neither a Gateway nor an Ingress has it. `default` is the port's

@@ -26,9 +26,10 @@ pub fn full(
     bindings: Option<&Bindings>,
     pools: &Pools,
 ) -> Translation {
-    let served = settings.namespace_selector.as_ref().map(|_| served_objects(snapshot, settings));
-    let snapshot = served.as_ref().unwrap_or(snapshot);
+    // The ConfigMaps that they are read from are served whatever their namespace.
     let settings = Settings { live: settings.with_settings_map(snapshot).0, ..settings.clone() };
+    let served = settings.namespace_selector.as_ref().map(|_| served_objects(snapshot, &settings));
+    let snapshot = served.as_ref().unwrap_or(snapshot);
     // After the live settings, which its warnings depend on.
     let of_ports = Arc::new(PortServices::read(&settings, snapshot));
     let settings = &Settings { port_services: of_ports, ..settings };

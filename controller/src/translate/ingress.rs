@@ -40,6 +40,7 @@ use std::sync::Arc;
 use portcullis_routing::{HostPattern, HostTable};
 
 pub use claims::ingress_claims;
+pub(crate) use headers::of_unmatched;
 pub use labels::LabelPool;
 pub(crate) use paths::are_regex;
 

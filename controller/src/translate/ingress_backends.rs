@@ -69,6 +69,8 @@ pub struct Alternative {
     pub service: ServicePort,
     /// Whether the sessions of the main Service do not concern it.
     pub is_legacy: bool,
+    /// Its port as the Ingress has it.
+    pub written_port: Box<str>,
 }
 
 /// What holds for a Service's port.

@@ -52,7 +52,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::HeaderValue;
 use portcullis_routing::{
-    ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode, step::Check,
+    ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode,
+    step::{AddedHeaders, Check},
 };
 use portcullis_tls::{Certificate, CipherPolicy};
 
@@ -352,6 +353,8 @@ pub struct PortPlan {
     pub proxy_protocol: bool,
     /// By the hostname under which the port finds a listener.
     pub listeners: BTreeMap<HostPattern, ListenerPlan>,
+    /// The headers of responses to requests that no rule of Ingresses takes.
+    pub unmatched: Option<Arc<AddedHeaders>>,
 }
 
 /// What a listener of the table has: a Gateway's routes, the Ingresses' rules, or the former before the latter.
@@ -373,7 +376,7 @@ impl PortPlan {
     /// Returns whether the port itself is the same, whatever its listeners are.
     pub(crate) fn is_same_port(&self, other: &Self) -> bool {
         let port = |plan: &Self| (plan.protocol, plan.number, plan.offset, plan.proxy_protocol);
-        port(self) == port(other)
+        port(self) == port(other) && self.unmatched == other.unmatched
     }
 }
 

@@ -47,7 +47,8 @@ impl ServedNamespaces {
 pub(crate) fn depends_on_namespace(key: &ObjectKey, settings: &Settings) -> bool {
     let Settings { default_certificate, settings_map, tcp_services, udp_services, .. } = settings;
     let named = [default_certificate, settings_map, tcp_services, udp_services];
-    let is_named = named.into_iter().flatten().any(|named| named == key);
+    let of_headers = settings.live.ingress.headers.maps();
+    let is_named = named.into_iter().flatten().chain(of_headers).any(|named| named == key);
     key.kind.resource().scope == Scope::Namespace && !is_named
 }
 
@@ -58,7 +59,7 @@ pub(crate) fn is_selected(namespace: &str, snapshot: &Snapshot, settings: &Setti
     namespace.is_some_and(|namespace| selector.matches(&namespace.labels))
 }
 
-/// The objects that are served, of all that there are.
+/// The objects that are served, of all that there are. `settings` have the live settings of the ConfigMap.
 pub(crate) fn served_objects(all: &Snapshot, settings: &Settings) -> Snapshot {
     let served = ServedNamespaces::default();
     served.renew(all, settings);

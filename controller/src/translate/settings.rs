@@ -10,7 +10,7 @@ use portcullis_routing::{ExternalNames, PortKey, Protocol};
 use portcullis_tls::Certificate;
 
 use super::{
-    Allocation, ClassOwner, DedicatedPorts, PortServices,
+    Allocation, ClassOwner, DedicatedPorts, Fetches, PortServices,
     ports::{self, PortUnavailable},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     ir::{Address, Ingress, LiveSettings, ObjectKey, gateway::LabelSelector},
     objects::{
         AnnotationsPrefix,
-        live_settings::{self, LastGood, headers::Header},
+        live_settings::{self, LastGood},
     },
     snapshot::Snapshot,
 };
@@ -143,60 +143,30 @@ impl Settings {
         self.settings_map.as_ref() == Some(key) || named.any(|map| map == key)
     }
 
-    /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap.
+    /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap and those that it names.
     pub fn with_settings_map(&self, snapshot: &Snapshot) -> (Arc<LiveSettings>, Vec<Problem>) {
-        self.with_settings_map_after(snapshot, &mut LastGood::default(), &|_| false)
+        let mut last_good = LastGood::default();
+        let (mut live, mut problems) = self.read_settings_map(snapshot, &mut last_good);
+        problems.extend(self.read_header_maps(&mut live, snapshot, &mut last_good, Fetches::default()));
+        (Arc::new(live), problems)
     }
 
-    /// The same where the ConfigMap was read before: values that could be read then replace those that cannot be now.
-    /// `is_pending` returns whether an object has not been fetched yet.
-    pub(crate) fn with_settings_map_after(
+    /// The same without the headers of the ConfigMaps that it names. Values that could be read earlier replace those that
+    /// cannot be read now.
+    pub(crate) fn read_settings_map(
         &self,
         snapshot: &Snapshot,
         last_good: &mut LastGood,
-        is_pending: &dyn Fn(&ObjectKey) -> bool,
-    ) -> (Arc<LiveSettings>, Vec<Problem>) {
-        let Some(key) = &self.settings_map else { return (Arc::clone(&self.live), Vec::new()) };
+    ) -> (LiveSettings, Vec<Problem>) {
+        let flags = || LiveSettings::clone(&self.live);
+        let Some(key) = &self.settings_map else { return (flags(), Vec::new()) };
         match snapshot.config_maps.get(key) {
-            Some(found) => {
-                let (mut live, mut problems) = live_settings::read(&self.live, found, last_good);
-                let headers = &mut live.ingress.headers;
-                for (name, of) in
-                    [("add-headers", &mut headers.add), ("proxy-set-headers", &mut headers.send)]
-                {
-                    let Some(map) = &of.map else { continue };
-                    match self.headers_of(snapshot, map) {
-                        Ok((headers, found)) => {
-                            of.headers = headers;
-                            problems.extend(found);
-                        }
-                        Err(_) if is_pending(map) => {}
-                        Err(why) => {
-                            problems.push(Problem::warning(key, format!("data.{name}"), why));
-                        }
-                    }
-                }
-                (Arc::new(live), problems)
-            }
+            Some(found) => live_settings::read(&self.live, found, last_good),
             None => {
                 let message = "not found; the settings of the command line apply (--settings-configmap)";
-                (Arc::clone(&self.live), vec![Problem::warning(key, "", message)])
+                (flags(), vec![Problem::warning(key, "", message)])
             }
         }
-    }
-
-    /// The headers of a ConfigMap that the settings name, and its problems.
-    fn headers_of(
-        &self,
-        snapshot: &Snapshot,
-        map: &ObjectKey,
-    ) -> Result<(Box<[Header]>, Vec<Problem>), String> {
-        if !self.config_maps {
-            return Err(format!("{map} is not read, because ConfigMaps are disabled (--no-config-maps)"));
-        }
-        let found = snapshot.config_maps.get(map);
-        let found = found.ok_or_else(|| format!("{map} not found; none of its headers is set"))?;
-        Ok(live_settings::headers::read(found))
     }
 
     /// The `Strict-Transport-Security` of an Ingress's answers over TLS, if they have one. `class` is the one of the

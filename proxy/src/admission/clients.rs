@@ -10,7 +10,7 @@ use super::{Held, locked};
 
 /// A client: an IPv4 address, or a /64 network of IPv6, which is the least that a subscriber gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Client(IpAddr);
+pub(crate) struct Client(IpAddr);
 
 /// The connections of each client that has any.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) enum Shed {
 }
 
 impl Client {
-    pub(super) fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
             v4 => v4,

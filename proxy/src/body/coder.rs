@@ -1,34 +1,24 @@
 //! Compresses the body of a response while it is streamed.
 
-use std::{cell::Cell, fmt, io::Write, mem};
+mod setup;
+
+use std::{fmt, io::Write, mem};
 
 use brotli::CompressorWriter;
 use bytes::{Buf, Bytes, BytesMut};
-use portcullis_routing::step::{Coding, MAX_BROTLI_LEVEL};
+use portcullis_routing::step::Coding;
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
-/// The memory of all encoders of a worker. Beyond it, responses are sent uncompressed.
-const MOST: usize = 64 << 20;
-/// The memory of an encoder: of gzip, of Brotli up to level 4, and of Brotli above.
-const GZIP: usize = 384 << 10;
-const BROTLI: usize = 3 << 20;
-const BROTLI_SLOW: usize = 5 << 20;
-
-/// The size of Brotli's window as a power of 2. The default of 4 MiB is for files.
-const BROTLI_WINDOW: u32 = 17;
+pub(super) use self::setup::Setup;
+use crate::budget::Lease;
 
 /// The number of bytes that are compressed before other tasks of the worker run.
 const TURN: usize = 64 << 10;
 
 /// The unit in which room for output is made.
 const ROOM: usize = 8 << 10;
-/// `zlib_header` with this many window bits is the format of gzip, with a window of 32 KiB.
-const GZIP_WINDOW: u8 = 15 + 16;
-
-thread_local! {
-    /// The memory of the encoders of this thread.
-    static HELD: Cell<usize> = const { Cell::new(0) };
-}
+/// The number of bytes that are held before there is an encoder, if the length of the body is not known.
+const FIRST: usize = 4 << 10;
 
 /// The encoder of one response, and output that has not been sent.
 pub(crate) struct Coder {
@@ -42,12 +32,11 @@ pub(crate) struct Coder {
 }
 
 enum Encoder {
+    /// There is none yet, since the body may be short.
+    Waiting(Coding, Vec<u8>),
     Gzip(Box<Deflate>),
     Brotli(Box<CompressorWriter<Vec<u8>>>),
 }
-
-/// A share of the memory for encoders.
-struct Lease(usize);
 
 /// An encoder has failed. It does not depend on the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,25 +46,14 @@ impl Coder {
     /// The maximum number of bytes that are compressed at once.
     pub(crate) const AT_ONCE: usize = 32 << 10;
 
-    /// Creates an encoder; `None` if there is no memory for it.
-    pub(crate) fn new(coding: Coding) -> Option<Box<Self>> {
-        let size = match coding {
-            Coding::Gzip { .. } => GZIP,
-            Coding::Brotli { level: 0..=4 } => BROTLI,
-            Coding::Brotli { .. } => BROTLI_SLOW,
-        };
-        let lease = Lease::take(size)?;
-        let encoder = match coding {
-            Coding::Gzip { level } => {
-                Encoder::Gzip(Box::new(Deflate::new(level.clamp(1, 9).into(), true, GZIP_WINDOW)))
-            }
-            Coding::Brotli { level } => {
-                let level = level.min(MAX_BROTLI_LEVEL).into();
-                Encoder::Brotli(Box::new(CompressorWriter::new(Vec::new(), ROOM, level, BROTLI_WINDOW)))
-            }
+    /// Creates an encoder for a body of this length, if it is known. `lease` is its memory ([`Setup::memory`]).
+    pub(super) fn new(coding: Coding, length: Option<u64>, lease: Lease) -> Box<Self> {
+        let encoder = match length {
+            Some(_) => Setup::of(coding, length).encoder(),
+            None => Encoder::Waiting(coding, Vec::new()),
         };
         let output = BytesMut::new();
-        Some(Box::new(Self { encoder: Some((encoder, lease)), output, holds_back: false, turn: 0 }))
+        Box::new(Self { encoder: Some((encoder, lease)), output, holds_back: false, turn: 0 })
     }
 
     /// Compresses the next part of the body.
@@ -89,14 +67,14 @@ impl Coder {
         }
         self.turn = self.turn.saturating_add(content.len());
         self.holds_back = true;
-        match encoder {
-            Encoder::Gzip(gzip) => deflate(gzip, content, DeflateFlush::NoFlush, &mut self.output),
-            Encoder::Brotli(brotli) => {
-                brotli.write_all(content).map_err(|_| EncoderFailed)?;
-                self.output.extend_from_slice(&mem::take(brotli.get_mut()));
-                Ok(())
+        if let Encoder::Waiting(_, first) = encoder {
+            if first.len().saturating_add(content.len()) <= FIRST {
+                first.extend_from_slice(content);
+                return Ok(());
             }
+            encoder.start(None, &mut self.output)?;
         }
+        encoder.put(content, &mut self.output)
     }
 
     /// Brings out all input that the encoder holds back, so that the client can decode it.
@@ -106,7 +84,9 @@ impl Coder {
     pub(crate) fn flush(&mut self) -> Result<(), EncoderFailed> {
         let Some((encoder, _)) = self.encoder.as_mut().filter(|_| self.holds_back) else { return Ok(()) };
         self.holds_back = false;
+        encoder.start(None, &mut self.output)?;
         match encoder {
+            Encoder::Waiting(..) => Err(EncoderFailed),
             Encoder::Gzip(gzip) => deflate(gzip, &[], DeflateFlush::SyncFlush, &mut self.output),
             Encoder::Brotli(brotli) => {
                 brotli.flush().map_err(|_| EncoderFailed)?;
@@ -121,9 +101,11 @@ impl Coder {
     /// # Errors
     /// If the encoder has failed.
     pub(crate) fn end(&mut self) -> Result<(), EncoderFailed> {
-        let Some((encoder, _lease)) = self.encoder.take() else { return Ok(()) };
+        let Some((mut encoder, _lease)) = self.encoder.take() else { return Ok(()) };
         self.holds_back = false;
+        encoder.start_last(&mut self.output)?;
         match encoder {
+            Encoder::Waiting(..) => Err(EncoderFailed),
             Encoder::Gzip(mut gzip) => deflate(&mut gzip, &[], DeflateFlush::Finish, &mut self.output),
             Encoder::Brotli(brotli) => {
                 self.output.extend_from_slice(&brotli.into_inner());
@@ -172,6 +154,35 @@ impl Coder {
     }
 }
 
+impl Encoder {
+    /// Creates the encoder, if there is none yet, for a body of this length; without one, of any length.
+    fn start(&mut self, length: Option<u64>, output: &mut BytesMut) -> Result<(), EncoderFailed> {
+        let Self::Waiting(coding, first) = self else { return Ok(()) };
+        let (coding, first) = (*coding, mem::take(first));
+        *self = Setup::of(coding, length).encoder();
+        self.put(&first, output)
+    }
+
+    /// The same if there is no more of the body.
+    fn start_last(&mut self, output: &mut BytesMut) -> Result<(), EncoderFailed> {
+        let Self::Waiting(_, first) = self else { return Ok(()) };
+        let length = first.len() as u64;
+        self.start(Some(length), output)
+    }
+
+    fn put(&mut self, content: &[u8], output: &mut BytesMut) -> Result<(), EncoderFailed> {
+        match self {
+            Self::Waiting(..) => Err(EncoderFailed),
+            Self::Gzip(gzip) => deflate(gzip, content, DeflateFlush::NoFlush, output),
+            Self::Brotli(brotli) => {
+                brotli.write_all(content).map_err(|_| EncoderFailed)?;
+                output.extend_from_slice(&mem::take(brotli.get_mut()));
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Compresses all of `input`.
 fn deflate(
     encoder: &mut Deflate,
@@ -202,22 +213,6 @@ fn deflate(
     }
 }
 
-impl Lease {
-    fn take(size: usize) -> Option<Self> {
-        HELD.with(|held| {
-            let after = held.get().checked_add(size).filter(|after| *after <= MOST)?;
-            held.set(after);
-            Some(Self(size))
-        })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let _ = HELD.try_with(|held| held.set(held.get().saturating_sub(self.0)));
-    }
-}
-
 impl fmt::Debug for Coder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Coder").field("has_ended", &self.has_ended()).finish_non_exhaustive()
@@ -229,6 +224,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::budget::Budget;
 
     const CODINGS: [Coding; 5] = [
         Coding::Gzip { level: 1 },
@@ -237,6 +233,11 @@ mod tests {
         Coding::Brotli { level: 4 },
         Coding::Brotli { level: 6 },
     ];
+
+    fn coder(coding: Coding, length: Option<u64>) -> Box<Coder> {
+        let account = Budget::new(1 << 30).account([]);
+        Coder::new(coding, length, account.lease(1).unwrap())
+    }
 
     /// What another implementation makes of the output so far.
     fn decoded(coding: Coding, output: &[u8]) -> Vec<u8> {
@@ -266,12 +267,28 @@ mod tests {
     #[test]
     fn a_body_is_decoded_as_it_was_whatever_its_parts() {
         for coding in CODINGS {
-            for (len, part) in [(0, 1), (1, 1), (1000, 7), (100_000, 1013), (400_000, Coder::AT_ONCE)] {
-                let (body, mut coder) = (text(len), Coder::new(coding).unwrap());
+            for (len, part, length) in [
+                (0, 1, None),
+                (1, 1, None),
+                (1000, 7, None),
+                (FIRST, 100, None),
+                (FIRST + 1, FIRST, None),
+                (100_000, 1013, None),
+                (400_000, Coder::AT_ONCE, None),
+                (1, 1, Some(1)),
+                (250, 250, Some(250)),
+                (1000, 100, Some(1000)),
+                (5000, 1000, Some(5000)),
+                (60_000, Coder::AT_ONCE, Some(60_000)),
+                (100_000, Coder::AT_ONCE, Some(100_000)),
+                // Longer than stated.
+                (100_000, 1013, Some(10)),
+            ] {
+                let (body, mut coder) = (text(len), coder(coding, length));
                 let mut output = Vec::new();
                 for (n, part) in body.chunks(part).enumerate() {
                     coder.put(part).unwrap();
-                    if n % 5 == 0 {
+                    if n % 5 == 4 {
                         coder.flush().unwrap();
                         assert!(!coder.holds_back());
                     }
@@ -284,10 +301,14 @@ mod tests {
                 coder.end().unwrap();
                 assert!(coder.has_ended());
                 output.extend_from_slice(coder.output());
-                assert!(decoded(coding, &output) == body, "{coding:?} {len} {part}");
+                assert!(decoded(coding, &output) == body, "{coding:?} {len} {part} {length:?}");
                 // Each flush takes some bytes.
                 let most = len * 3 / 4 + 20 * len.div_ceil(part);
-                assert!(len < 10_000 || output.len() < most, "{coding:?} {len}: {}", output.len());
+                assert!(
+                    len < 10_000 || length == Some(10) || output.len() < most,
+                    "{coding:?} {len}: {}",
+                    output.len()
+                );
                 coder.sent(usize::MAX);
                 coder.end().unwrap();
                 assert!(coder.output().is_empty() && coder.put(b"x").is_err());
@@ -298,7 +319,7 @@ mod tests {
     #[test]
     fn flushed_input_can_be_decoded() {
         for coding in CODINGS {
-            let mut coder = Coder::new(coding).unwrap();
+            let mut coder = coder(coding, None);
             let mut output = Vec::new();
             for count in 1..20 {
                 coder.put(b"event\n\n").unwrap();
@@ -315,7 +336,7 @@ mod tests {
     fn random_bytes_are_not_inflated() {
         let random: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for coding in CODINGS {
-            let mut coder = Coder::new(coding).unwrap();
+            let mut coder = coder(coding, None);
             for part in random.chunks(Coder::AT_ONCE) {
                 coder.put(part).unwrap();
             }
@@ -325,26 +346,8 @@ mod tests {
     }
 
     #[test]
-    fn the_encoders_of_a_worker_have_bounded_memory() {
-        std::thread::spawn(|| {
-            let coders: Vec<_> = std::iter::from_fn(|| Coder::new(Coding::Gzip { level: 1 })).collect();
-            assert_eq!(coders.len(), MOST / GZIP);
-            assert!(Coder::new(Coding::Brotli { level: 4 }).is_none());
-            let mut coders = coders.into_iter();
-            // The memory is free once a body has ended, even if its output has not been sent.
-            let mut ended = coders.next().unwrap();
-            ended.end().unwrap();
-            assert!(Coder::new(Coding::Gzip { level: 1 }).is_some());
-            drop(coders);
-            assert_eq!(HELD.get(), 0);
-        })
-        .join()
-        .unwrap();
-    }
-
-    #[test]
     fn a_turn_ends_after_some_bytes() {
-        let mut coder = Coder::new(Coding::Gzip { level: 1 }).unwrap();
+        let mut coder = coder(Coding::Gzip { level: 1 }, None);
         coder.put(&[0; TURN - 1]).unwrap();
         assert!(!coder.ends_turn());
         coder.put(&[0]).unwrap();

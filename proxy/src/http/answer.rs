@@ -46,11 +46,7 @@ pub(crate) fn reply(answer: &Answer, grpc: bool, route: Option<&Route>, request:
         headers.insert(header::ALLOW, allow);
     }
     // A page may read our errors as it may read the backend's.
-    if let Some(route) = route {
-        let edits = route.own_answer_edits(answer.status.as_u16(), request);
-        let edits = if answer.preflight { edits.without_cors() } else { edits };
-        edits.apply(&mut headers);
-    }
+    answer.edits(route, request).apply(&mut headers);
     Reply { status: answer.status, headers, body }
 }
 

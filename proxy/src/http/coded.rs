@@ -13,17 +13,16 @@ use pingora_core::protocols::http::{HttpTask, ServerSession};
 use pingora_error::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use portcullis_routing::step::{Coding, Compression};
 
-use super::{compress, context::Context, headers::Response, staged};
+use super::{compress::Encoding, context::Context, headers::Response, staged};
 use crate::body::{Coder, EncoderFailed};
 
 /// What a request and the stage of its response have in common.
 #[derive(Default)]
 pub(crate) struct Shared {
-    /// The coding of the next response. An attempt can follow another one, and a response of the proxy itself can follow
+    /// The encoding of the next response. An attempt can follow another one, and a response of the proxy itself can follow
     /// both.
-    coding: Mutex<Option<Coding>>,
+    encoding: Mutex<Option<Encoding>>,
     /// The session, once the stage has been removed.
     session: Mutex<Option<ServerSession>>,
 }
@@ -34,13 +33,13 @@ pub(super) struct Coded {
     coder: Option<Box<Coder>>,
 }
 
-/// Sets the coding of the response of which the head has been received; `None` sends it as it is.
-pub(super) fn decide(session: &mut Session, context: &mut Context, coding: Option<Coding>) {
-    match (&context.coded, coding) {
-        (Some(shared), coding) => *locked(&shared.coding) = coding,
+/// Sets the encoding of the response of which the head has been received; `None` sends it as it is.
+pub(super) fn decide(session: &mut Session, context: &mut Context, encoding: Option<Encoding>) {
+    match (&context.coded, encoding) {
+        (Some(shared), encoding) => *locked(&shared.encoding) = encoding,
         (None, None) => {}
-        (None, Some(coding)) => {
-            let shared = Arc::new(Shared { coding: Mutex::new(Some(coding)), ..Shared::default() });
+        (None, Some(encoding)) => {
+            let shared = Arc::new(Shared { encoding: Mutex::new(Some(encoding)), ..Shared::default() });
             context.coded = Some(Arc::clone(&shared));
             let coded = Coded { shared, coder: None };
             staged::replace(session, |session| staged::Staged::coding(session, coded));
@@ -89,8 +88,8 @@ impl Coded {
     fn pass(&mut self, task: HttpTask, out: &mut Vec<HttpTask>) -> Result<(), EncoderFailed> {
         let task = match task {
             HttpTask::Header(mut head, end) if !head.status.is_informational() => {
-                let coding = locked(&self.shared.coding).take().filter(|_| !end);
-                self.coder = coding.and_then(|coding| begin(coding, &mut head));
+                let encoding = locked(&self.shared.encoding).take().filter(|_| !end);
+                self.coder = encoding.and_then(|encoding| begin(encoding, &mut head));
                 HttpTask::Header(head, end)
             }
             HttpTask::Body(bytes, end) => match &mut self.coder {
@@ -128,8 +127,8 @@ impl Coded {
 }
 
 /// Changes the head of a response, and returns the coder of its body.
-fn begin(coding: Coding, head: &mut ResponseHeader) -> Option<Box<Coder>> {
-    let coder = compress::begin(Compression { coding: Some(coding) }, &mut Response(head));
+fn begin(encoding: Encoding, head: &mut ResponseHeader) -> Option<Box<Coder>> {
+    let coder = encoding.begin(&mut Response(head));
     if coder.is_some() {
         // Removed for HTTP/2 when the head is sent.
         let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
@@ -144,6 +143,6 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("coding", &self.coding).finish_non_exhaustive()
+        f.debug_struct("Shared").field("encoding", &self.encoding).finish_non_exhaustive()
     }
 }

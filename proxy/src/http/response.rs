@@ -85,8 +85,8 @@ pub(crate) fn filter(
         }
     }
     // Clients of HTTP/1.0 do not understand chunks.
-    let coding = context.coding(answer).filter(|_| session.req_header().version != Version::HTTP_10);
-    coded::decide(session, context, coding);
+    let encoding = context.negotiate(answer).filter(|_| session.req_header().version != Version::HTTP_10);
+    coded::decide(session, context, encoding);
     context.status = answer.status.as_u16();
     if let Some(measured) = &mut context.measured {
         measured.answered(headers::answer_len(&answer.headers));

@@ -6,11 +6,11 @@ use std::{
 };
 
 use foldhash::HashMap;
-use portcullis_routing::{BackendKey, IngressLabels};
+use portcullis_routing::IngressLabels;
 
 use super::{
-    DURATION_BUCKETS, IngressCounts, Limiter, MethodLabel, Named, SENT_BUCKETS, SIZE_BUCKETS, Sample,
-    StatusLabel,
+    Admitted, DURATION_BUCKETS, IngressCounts, Limiter, MethodLabel, Named, SENT_BUCKETS, SIZE_BUCKETS,
+    Sample, StatusLabel,
 };
 
 /// The counters of one worker. Only this worker counts, and metrics are read a few times a minute, so that its lock is free
@@ -24,9 +24,19 @@ pub(crate) struct Counters {
 #[derive(Debug, Default)]
 struct Inner {
     series: HashMap<Key, Counted>,
+    /// The numbers of requests of Ingresses beyond the limit.
+    of_ingresses: HashMap<Key, CountedOfIngress>,
     /// The series that requests with other labels are counted in, because there is no room for a series of their own.
     /// Emptied once a second, and when it is full.
-    instead: HashMap<Key, Key>,
+    instead: HashMap<Key, Instead>,
+}
+
+/// Where requests are counted that have no series of their own.
+#[derive(Clone, Copy, Debug)]
+struct Instead {
+    key: Key,
+    /// The series of the Ingress that has the number of requests.
+    of_ingress: Option<Key>,
 }
 
 /// What distinguishes the series of a worker.
@@ -43,8 +53,14 @@ pub(super) struct Key {
 #[derive(Debug)]
 struct Counted {
     labels: Weak<IngressLabels>,
-    canary: Option<BackendKey>,
+    canary: Option<Arc<str>>,
     counts: IngressCounts,
+}
+
+#[derive(Debug)]
+struct CountedOfIngress {
+    labels: Weak<IngressLabels>,
+    requests: u64,
 }
 
 /// The maximum number of entries in [`Inner::instead`].
@@ -64,26 +80,25 @@ impl Counters {
             canary: sample.canary.map_or(0, |canary| self.limiter.hash(canary)),
         };
         let mut inner = self.lock();
-        let Inner { series, instead } = &mut *inner;
-        if let Some(counted) = series.get_mut(&key) {
+        if let Some(counted) = inner.series.get_mut(&key) {
             return counted.counts.count(sample);
         }
-        if let Some(other) = instead.get(&key)
-            && let Some(counted) = series.get_mut(other)
-        {
-            return counted.counts.count(sample);
-        }
-        inner.create(&self.limiter, labels, key, sample.canary).count(sample);
+        let instead = match inner.instead.get(&key) {
+            Some(instead) => *instead,
+            None => inner.create(&self.limiter, labels, key, sample.canary),
+        };
+        inner.count(instead, sample);
     }
 
     /// Removes the series of paths that do not exist any more. Workers call this once a second.
     pub(crate) fn sweep(&self) {
         self.limiter.sweep();
-        let Inner { series, instead } = &mut *self.lock();
+        let Inner { series, of_ingresses, instead } = &mut *self.lock();
         if series.is_empty() {
             return;
         }
         series.retain(|_, counted| counted.labels.strong_count() > 0);
+        of_ingresses.retain(|_, counted| counted.labels.strong_count() > 0);
         instead.clear();
     }
 
@@ -95,6 +110,11 @@ impl Counters {
             let (canary, method, status) = (canary.clone(), key.method, key.status);
             all.entry(Named { labels, canary, method, status }).or_default().add(counts);
         }
+        for (key, CountedOfIngress { labels, requests }) in &inner.of_ingresses {
+            let Some(labels) = labels.upgrade() else { continue };
+            let named = Named { labels, canary: None, method: key.method, status: key.status };
+            all.entry(named).or_default().requests += requests;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -104,36 +124,56 @@ impl Counters {
 }
 
 impl Inner {
-    /// Creates the series for a key, or finds the one that is counted in instead.
+    /// Creates the series for a key, or finds those that are counted in instead.
     #[cold]
     fn create(
         &mut self,
         limiter: &Limiter,
         labels: &Arc<IngressLabels>,
         key: Key,
-        canary: Option<&BackendKey>,
-    ) -> &mut IngressCounts {
-        let (admitted, labels) = limiter.admit(labels, key);
+        canary: Option<&Arc<str>>,
+    ) -> Instead {
+        let Admitted { key: admitted, labels, of_ingress } = limiter.admit(labels, key);
+        let instead = Instead { key: admitted, of_ingress: of_ingress.map(|(key, _)| key) };
         if admitted != key {
             if self.instead.len() >= MOST_INSTEAD {
                 self.instead.clear();
             }
-            self.instead.insert(key, admitted);
+            self.instead.insert(key, instead);
         }
         let canary = canary.filter(|_| admitted.canary != 0).cloned();
-        let counted = self.series.entry(admitted).or_insert_with(|| Counted {
-            labels: Arc::downgrade(labels),
-            canary,
-            counts: IngressCounts::default(),
-        });
-        &mut counted.counts
+        let labels = Arc::downgrade(labels);
+        let new = || Counted { labels, canary, counts: IngressCounts::default() };
+        self.series.entry(admitted).or_insert_with(new);
+        if let Some((key, labels)) = of_ingress {
+            let new = || CountedOfIngress { labels: Arc::downgrade(labels), requests: 0 };
+            self.of_ingresses.entry(key).or_insert_with(new);
+        }
+        instead
+    }
+
+    /// Counts a request in series that exist.
+    fn count(&mut self, Instead { key, of_ingress }: Instead, sample: &Sample<'_>) {
+        let Some(Counted { counts, .. }) = self.series.get_mut(&key) else { return };
+        match of_ingress.and_then(|key| self.of_ingresses.get_mut(&key)) {
+            Some(counted) => {
+                counted.requests += 1;
+                counts.observe(sample);
+            }
+            None => counts.count(sample),
+        }
     }
 }
 
 impl IngressCounts {
     fn count(&mut self, sample: &Sample<'_>) {
-        let durations = &DURATION_BUCKETS;
         self.requests += 1;
+        self.observe(sample);
+    }
+
+    /// Adds a request to the histograms.
+    fn observe(&mut self, sample: &Sample<'_>) {
+        let durations = &DURATION_BUCKETS;
         self.request_duration.observe(sample.duration, durations);
         for (histogram, value) in [
             (&mut self.response_duration, sample.response),

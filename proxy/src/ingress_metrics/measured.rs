@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::Method;
-use portcullis_routing::{Backend, Route};
+use portcullis_routing::Route;
 use tokio::time::Instant;
 
 use super::{MethodLabel, Sample};
@@ -19,8 +19,8 @@ pub(crate) struct Measured {
     body: u64,
     /// The size of the head of the response, in bytes.
     answer_head: u64,
-    /// The canary, if the request was sent to it.
-    canary: Option<Arc<Backend>>,
+    /// The label of the canary, if the request was sent to it.
+    canary: Option<Arc<str>>,
     attempt: Option<Attempt>,
 }
 
@@ -90,7 +90,7 @@ impl Measured {
             method: self.method,
             // As nginx counts a request that was aborted before any response.
             status: if status == 0 { 499 } else { status },
-            canary: self.canary.as_ref().map(|backend| &backend.key),
+            canary: self.canary.as_ref(),
             duration: micros(now.duration_since(self.began)),
             response: attempt.map(|attempt| micros(now.duration_since(attempt.began))),
             header: attempt.and_then(|attempt| attempt.header).map(micros),

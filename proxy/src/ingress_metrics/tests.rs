@@ -1,5 +1,4 @@
 use http::Method;
-use portcullis_routing::{BackendObject, PortKey};
 
 use super::*;
 
@@ -8,7 +7,7 @@ fn requests_are_counted_by_labels_over_all_workers() {
     let limiter = Arc::new(Limiter::new(100));
     let workers = [Counters::new(&limiter), Counters::new(&limiter)];
     let (web, api) = (labels("shop", "/"), labels("shop", "/api"));
-    let canary = key("web-canary");
+    let canary: Arc<str> = "shop-web-canary-http".into();
     for counters in &workers {
         counters.count(&web, &sample("GET", 200));
         counters.count(&web, &sample("POST", 200));
@@ -20,7 +19,7 @@ fn requests_are_counted_by_labels_over_all_workers() {
         "shop/web / GET 200: 2",
         "shop/web / GET 404: 2",
         "shop/web / POST 200: 2",
-        "shop/web / GET 200 canary web-canary: 2",
+        "shop/web / GET 200 canary shop-web-canary-http: 2",
         "shop/web /api GET 200: 2",
     ];
     assert_eq!(lines(&workers), want);
@@ -111,11 +110,69 @@ fn the_series_of_a_path_that_is_gone_make_room_for_others() {
     assert_eq!(lines([&counters]), ["/_others  _other 2xx: 1", "shop/web /other GET 200: 1"]);
 }
 
+#[test]
+fn an_ingress_counts_its_requests_for_which_there_is_no_room() {
+    let limiter = Arc::new(Limiter::new(2));
+    let workers = [Counters::new(&limiter), Counters::new(&limiter)];
+    let (first, web, api) = (root_of("shop", "first"), root_of("shop", "web"), root_of("shop", "api"));
+    for counters in &workers {
+        counters.count(&first, &sample("GET", 200));
+        for code in [503, 502, 200, 404] {
+            counters.count(&web, &Sample { duration: 1, ..sample("GET", code) });
+        }
+        counters.count(&api, &sample("POST", 500));
+    }
+    let want = [
+        "/_others  _other 2xx: 0",
+        "/_others  _other 4xx: 0",
+        "/_others  _other 5xx: 0",
+        "shop/api  _other 5xx: 2",
+        "shop/first / GET 200: 2",
+        "shop/web  _other 2xx: 2",
+        "shop/web  _other 4xx: 2",
+        "shop/web  _other 5xx: 4",
+    ];
+    assert_eq!(lines(&workers), want);
+    let observed = |series: &IngressSeries| {
+        let IngressCounts { request_duration, bytes_sent, .. } = series.counts;
+        (request_duration.count, bytes_sent.count)
+    };
+    let of = |ingress: &str| {
+        let all = sum(workers.iter());
+        let of_ingress = all.iter().filter(|series| &*series.labels.ingress == ingress);
+        of_ingress.map(observed).collect::<Vec<_>>()
+    };
+    assert_eq!(of("_others"), [(2, 2), (2, 2), (6, 6)], "durations and sizes are not lost");
+    assert_eq!(of("web"), [(0, 0); 3]);
+    drop(web);
+    workers.iter().for_each(Counters::sweep);
+    assert!(lines(&workers).iter().all(|line| !line.starts_with("shop/web")));
+}
+
+#[test]
+fn the_label_sets_of_ingresses_are_limited_and_errors_have_precedence() {
+    let limiter = Arc::new(Limiter::new(2));
+    let counters = Counters::new(&limiter);
+    let ingresses = |namespace, count| (0..count).map(move |n| root_of(namespace, &format!("{n:03}")));
+    let greedy: Vec<_> = ingresses("greedy", 100).collect();
+    greedy.iter().for_each(|ingress| counters.count(ingress, &sample("GET", 200)));
+    let of = |namespace: &str| lines([&counters]).iter().filter(|line| line.starts_with(namespace)).count();
+    // One has a label set of its own.
+    assert_eq!(of("greedy/"), 1 + 5);
+    greedy.iter().for_each(|ingress| counters.count(ingress, &sample("GET", 503)));
+    assert_eq!(of("greedy/"), 1 + 10, "half of 20");
+    let modest: Vec<_> = ingresses("modest", 4).collect();
+    modest.iter().for_each(|ingress| counters.count(ingress, &sample("GET", 503)));
+    assert_eq!(of("modest/"), 4);
+    let requests: u64 = sum([&counters].into_iter()).iter().map(|series| series.counts.requests).sum();
+    assert_eq!(requests, 204, "each request is counted once");
+}
+
 /// Each series in a line, in their order.
 fn lines<'c>(workers: impl IntoIterator<Item = &'c Counters>) -> Vec<String> {
     let line = |series: IngressSeries| {
         let IngressSeries { labels, method, status, canary, counts } = series;
-        let canary = canary.map(|key| format!(" canary {}", key.service)).unwrap_or_default();
+        let canary = canary.map(|label| format!(" canary {label}")).unwrap_or_default();
         let IngressLabels { namespace, ingress, path, .. } = &*labels;
         format!("{namespace}/{ingress} {path} {method} {status}{canary}: {}", counts.requests)
     };
@@ -124,16 +181,18 @@ fn lines<'c>(workers: impl IntoIterator<Item = &'c Counters>) -> Vec<String> {
 
 fn labels(namespace: &str, path: &str) -> Arc<IngressLabels> {
     let [ingress, host, service] = ["web", "shop.example", "web"].map(Into::into);
-    Arc::new(IngressLabels { namespace: namespace.into(), ingress, host, path: path.into(), service })
+    let (namespace, path, of_ingress) = (namespace.into(), path.into(), None);
+    Arc::new(IngressLabels { namespace, ingress, host, path, service, of_ingress })
 }
 
-fn key(service: &str) -> BackendKey {
-    BackendKey {
-        kind: BackendObject::Service,
-        namespace: "shop".into(),
-        service: service.into(),
-        port: PortKey::tcp(80),
-    }
+/// The labels of the root path of an Ingress for which there is no room.
+fn root_of(namespace: &str, ingress: &str) -> Arc<IngressLabels> {
+    let label = |path: &str, of_ingress| {
+        let [host, service] = ["", ""].map(Into::into);
+        let (namespace, ingress, path) = (namespace.into(), ingress.into(), path.into());
+        Arc::new(IngressLabels { namespace, ingress, host, path, service, of_ingress })
+    };
+    label("/", Some(label("", None)))
 }
 
 fn sample(method: &str, status: u16) -> Sample<'static> {

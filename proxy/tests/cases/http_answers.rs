@@ -1,9 +1,11 @@
 //! What Ingresses change of answers: headers of every answer, places and cookies; and the `Connection` of requests.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 use portcullis_routing::{
-    Rule, Step, Steps,
-    step::{AnswerRewrite, BackendConnection, HeaderModifier},
+    HostMap, Rule, Step, Steps,
+    step::{AddedHeaders, AnswerRewrite, BackendConnection, HeaderModifier},
 };
 
 use crate::support::{
@@ -42,6 +44,32 @@ async fn every_answer_has_the_headers() {
         let values: Vec<_> = response.headers().get_all("x-custom").iter().collect();
         assert_eq!(values, ["one"], "{want}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_request_that_no_rule_takes_has_the_headers_of_the_port() {
+    let proxy = start();
+    let port = proxy.port();
+    let mut table = Site::of(rule([])).table(port);
+    let served = table.ports.values_mut().next().and_then(Arc::get_mut).unwrap();
+    served.listeners = HostMap::default();
+    let set = [("x-custom", "one"), ("content-type", "text/html")];
+    let set = set.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    let fixed = HeaderModifier::new(set, [], [HeaderName::from_static("x-content-type-options")]).ok();
+    let added = AddedHeaders { fixed, varying: None };
+    served.unmatched = Some(Arc::new(added));
+    proxy.serve_http(table).await;
+    let at = proxy.at(port);
+    let answer = exchange(&mut connect(at).await, "GET / HTTP/1.1\r\nHost: none.example\r\n\r\n").await;
+    assert_eq!(answer.status, 404);
+    assert_eq!(answer.head.matches("x-custom: one").count(), 1, "{}", answer.head);
+    // They replace those of the proxy.
+    assert_eq!(answer.head.matches("content-type: ").count(), 1, "{}", answer.head);
+    assert!(answer.head.contains("content-type: text/html"), "{}", answer.head);
+    assert!(!answer.head.contains("x-content-type-options"), "{}", answer.head);
+    let mut client = client::h2(connect(at).await).await;
+    let response = client.start("http://none.example/").await.unwrap().await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["x-custom"]), (404, &"one".parse().unwrap()));
 }
 
 #[tokio::test]

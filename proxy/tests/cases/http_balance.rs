@@ -312,6 +312,7 @@ async fn a_canary_gets_its_requests_and_sessions_stay_there() {
         cookie: None,
         total: 100,
         weight,
+        label: "".into(),
     };
     let backends = |weight| {
         let of = |backend: &RawBackend, name| spread(&[backend.address], by_cookie(session(name)));

@@ -22,7 +22,7 @@ use crate::{
         client::{self, connect},
         raw::{RawBackend, Reply},
         site::{Site, backend, h2, rule, share, to},
-        start, until, within,
+        start, start_with, until, within,
     },
 };
 
@@ -540,4 +540,46 @@ async fn a_rule_without_compression_changes_nothing() {
         "{}",
         got.head
     );
+}
+
+/// A backend with responses that do not end.
+async fn unending() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let _ = tcp.read(&mut [0; 4096]).await;
+            let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nabc").await;
+            open.push(tcp);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_client_gets_a_quarter_of_the_memory_for_encoders() {
+    let proxy = start_with(|options| options.workers = 1);
+    let at = Site::of(compressed(to(unending().await), |_| ())).serve(&proxy).await;
+    let mut open = Vec::new();
+    let is_compressed = async |open: &mut Vec<TcpStream>| {
+        let mut io = connect(at).await;
+        io.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\nAccept-Encoding: gzip\r\n\r\n").await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(within(io.read_u8()).await.unwrap());
+        }
+        open.push(io);
+        String::from_utf8(head).unwrap().to_lowercase().contains("content-encoding: gzip")
+    };
+    // 16 MiB, of which each takes 384 KiB.
+    for _ in 0..42 {
+        assert!(is_compressed(&mut open).await, "{}", open.len());
+    }
+    assert_eq!(proxy.proxy.uncompressed_responses(), 0);
+    assert!(!is_compressed(&mut open).await);
+    assert_eq!(proxy.proxy.uncompressed_responses(), 1);
+    open.truncate(40);
+    until("the encoders to be free", || proxy.proxy.in_flight() == 40).await;
+    assert!(is_compressed(&mut open).await);
 }

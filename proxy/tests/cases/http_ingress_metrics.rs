@@ -21,7 +21,8 @@ use crate::support::{
 
 fn labels(path: &str) -> Option<Arc<IngressLabels>> {
     let [namespace, ingress, host, service] = ["shop", "web", "a.example", "web"].map(Into::into);
-    Some(Arc::new(IngressLabels { namespace, ingress, host, path: path.into(), service }))
+    let (path, of_ingress) = (path.into(), None);
+    Some(Arc::new(IngressLabels { namespace, ingress, host, path, service, of_ingress }))
 }
 
 fn labelled(path: &str, rule: Rule) -> Rule {
@@ -31,7 +32,7 @@ fn labelled(path: &str, rule: Rule) -> Rule {
 /// The number of requests by path, method, status and canary.
 fn counts(proxy: &Running) -> BTreeMap<String, u64> {
     let line = |series: &IngressSeries| {
-        let canary = series.canary.as_ref().map(|key| format!(" {}", key.service)).unwrap_or_default();
+        let canary = series.canary.as_ref().map(|label| format!(" {label}")).unwrap_or_default();
         format!("{} {} {}{canary}", series.labels.path, series.method, series.status)
     };
     proxy.proxy.ingress_metrics().iter().map(|series| (line(series), series.counts.requests)).collect()
@@ -162,11 +163,16 @@ async fn a_client_that_disconnects_is_counted_as_499() {
 async fn a_canary_has_its_label_also_if_its_errors_are_replaced() {
     let (main, errors) = (RawBackend::saying("main").await, RawBackend::saying("page").await);
     let failing = RawBackend::start(|_, _| status(503)).await;
-    let canary = |weight| Canary { header: None, cookie: None, total: 100, weight };
+    let canary = |weight| Canary {
+        header: None,
+        cookie: None,
+        total: 100,
+        weight,
+        label: "shop-web-canary-http".into(),
+    };
     let backends = |weight| {
-        let mut other = backend(&[failing.address]);
-        other.key.service = "web-canary".into();
-        let [main, other] = [backend(&[main.address]), other].map(|backend| share(1, Ok(backend)));
+        let backends = [backend(&[main.address]), backend(&[failing.address])];
+        let [main, other] = backends.map(|backend| share(1, Ok(backend)));
         Backends::with_canary(main, other, canary(weight))
     };
     let pages = |path| {
@@ -188,7 +194,11 @@ async fn a_canary_has_its_label_also_if_its_errors_are_replaced() {
     for (path, want) in [("/", 200), ("/all", 503), ("/replaced", 200)] {
         assert_eq!(get(&mut connect(at).await, "a.example", path).await.status, want, "{path}");
     }
-    let want = [("/ GET 200", 1), ("/all GET 503 web-canary", 1), ("/replaced GET 200 web-canary", 1)];
+    let want = [
+        ("/ GET 200", 1),
+        ("/all GET 503 shop-web-canary-http", 1),
+        ("/replaced GET 200 shop-web-canary-http", 1),
+    ];
     counted(&proxy, &want).await;
 }
 

@@ -7,7 +7,7 @@
 //! weight                       -> by chance
 //! ```
 
-use std::{borrow::Cow, fmt, ops::ControlFlow};
+use std::{borrow::Cow, fmt, ops::ControlFlow, sync::Arc};
 
 use http::HeaderName;
 
@@ -26,6 +26,8 @@ pub struct Canary {
     pub total: u64,
     /// ... the canary gets so many.
     pub weight: u64,
+    /// The name of the canary in metrics: its namespace, its Service and the port as the Ingress has it.
+    pub label: Arc<str>,
 }
 
 /// How a header decides.

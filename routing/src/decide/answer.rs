@@ -3,7 +3,10 @@
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::Route;
-use crate::Rejection;
+use crate::{
+    Headers, Rejection,
+    step::{AnswerEdits, StepEdits},
+};
 
 /// An answer that no backend gave.
 #[derive(Debug)]
@@ -11,7 +14,7 @@ pub struct Answer {
     /// The status.
     pub status: StatusCode,
     /// Headers that belong to it.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Box<[(HeaderName, HeaderValue)]>,
     /// Why no backend is asked, and the text that says so to the client; it never repeats what the client sent.
     pub rejection: Option<(Rejection, &'static str)>,
     /// The rule that took the request.
@@ -20,6 +23,8 @@ pub struct Answer {
     pub preflight: bool,
     /// The body, if it is not the text of the rejection.
     pub content: Option<Box<[u8]>>,
+    /// The header changes of an answer to a request that no rule takes.
+    pub(super) unmatched: Option<Box<StepEdits>>,
 }
 
 /// An answer that somebody else gave in the backend's place.
@@ -78,12 +83,35 @@ impl Answer {
     }
 
     /// The same with further headers.
-    pub(super) fn with_headers(mut self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
-        self.headers.extend(headers);
-        self
+    pub(super) fn with_headers(self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let headers = self.headers.into_iter().chain(headers).collect();
+        Self { headers, ..self }
+    }
+
+    /// The same with these header changes, if no rule takes the request.
+    pub(super) fn unmatched(self, edits: Option<StepEdits>) -> Self {
+        Self { unmatched: edits.map(Box::new), ..self }
+    }
+
+    /// Returns the changes to the headers of the answer. `route` is that of the rule that takes the request, `request` holds
+    /// the headers that the client sent.
+    pub fn edits<'a>(&'a self, route: Option<&'a Route>, request: &'a dyn Headers) -> AnswerEdits<'a> {
+        let edits = match route {
+            Some(route) => route.own_answer_edits(self.status.as_u16(), request),
+            None => AnswerEdits::default().with_every_answer([None, self.unmatched.as_deref()]),
+        };
+        if self.preflight { edits.without_cors() } else { edits }
     }
 
     pub(super) fn of(status: StatusCode, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
-        Self { status, headers, rejection: None, route: None, preflight: false, content: None }
+        Self {
+            status,
+            headers: headers.into(),
+            rejection: None,
+            route: None,
+            preflight: false,
+            content: None,
+            unmatched: None,
+        }
     }
 }

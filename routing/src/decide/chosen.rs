@@ -12,12 +12,11 @@ use super::{
 };
 use crate::{
     BackendProtocol, Balance, Rejection, Selected, Step,
-    matching::decoded,
     step::{
         Accepted, AccessList, AuthAnswer, Check, IngressRedirect, Origin, Redirect, Satisfy, Standing,
         StepEdits, client_certificate::Refused, error_pages, ingress_auth::Verdict,
     },
-    template::{FilledTooLong, NoGroups, Values},
+    template::{FilledTooLong, Values},
 };
 
 const BLOCKED: &str = "a header has a value that is blocked";
@@ -417,22 +416,8 @@ impl<'t> Chosen<'t, '_> {
     }
 
     /// Hands over what variables read of the request.
-    fn with_values<T>(&self, run: impl FnOnce(&Values<'_>) -> T) -> T {
-        let OfClient { request, target, connection, .. } = &self.of_client;
-        let path = target.path.read(self.selected.reading).unwrap_or_default();
-        run(&Values {
-            host: request.host,
-            sent_host: request.sent_host,
-            path: &decoded(&path),
-            sent_path: target.path.sent(),
-            query: target.query,
-            scheme: connection.scheme,
-            method: request.method.as_str(),
-            client: connection.client,
-            port: connection.client_port,
-            headers: request.headers,
-            groups: &NoGroups,
-        })
+    pub(super) fn with_values<T>(&self, run: impl FnOnce(&Values<'_>) -> T) -> T {
+        self.of_client.with_values(self.selected.reading, run)
     }
 
     /// The answer of the proxy itself.

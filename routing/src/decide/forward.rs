@@ -253,10 +253,10 @@ impl Route {
         self.choice()?.backend.as_ref().ok()
     }
 
-    /// Returns the chosen backend, if it is the canary of an Ingress.
-    pub fn canary(&self) -> Option<&Arc<Backend>> {
-        self.rule.backends.canary().filter(|_| self.choice == 1)?;
-        self.backend()
+    /// Returns the name of the chosen backend in metrics, if it is the canary of an Ingress.
+    pub fn canary(&self) -> Option<&Arc<str>> {
+        let canary = self.rule.backends.canary().filter(|_| self.choice == 1)?;
+        Some(&canary.label)
     }
 
     /// Returns the steps of the rule, followed by those of the backend, which are more specific and take precedence.

@@ -9,12 +9,14 @@ use super::{
     check::{Passed, Stage, usable},
     trace::Trace,
 };
-use crate::{Listener, Rejection, RequestView, Selected, path::InvalidPath, step::Check};
+use crate::{Listener, Port, Rejection, RequestView, Selected, path::InvalidPath, step::Check};
 
 /// A listener and a request for it.
 #[derive(Debug)]
 pub(super) struct Guarded<'t, 'r> {
     pub(super) listener: &'t Arc<Listener>,
+    /// The port of the listener; `None` if the listener has filters, and one has been passed.
+    pub(super) port: Option<&'t Port>,
     pub(super) of_client: OfClient<'r>,
     pub(super) passed: Passed,
 }
@@ -42,7 +44,7 @@ impl<'t> Guarded<'t, '_> {
 
     /// Waits for the outcome of the filter at this place.
     fn ask(self, place: usize) -> Decision {
-        let Self { listener, of_client: OfClient { target, random, .. }, passed } = self;
+        let Self { listener, of_client: OfClient { target, random, .. }, passed, .. } = self;
         let target = target.forwarded(listener.id.reading(), None);
         let stage = Stage::Listener { listener: Arc::clone(listener), place };
         Decision::Ask(Box::new(Cursor { stage, random, target, question: None, passed }))
@@ -50,25 +52,23 @@ impl<'t> Guarded<'t, '_> {
 
     /// Chooses the rule for the request as the filters have left it: the only time that routes are matched.
     fn route(self, trace: &mut impl Trace<'t>) -> Decision {
-        let Self { listener, of_client, passed } = self;
-        let Some(edits) = passed.edits() else { return choose(listener, of_client, passed, trace) };
+        let Some(edits) = self.passed.edits() else { return self.choose(trace) };
         let edits = Arc::clone(edits);
-        let headers = edits.over(of_client.request.headers);
-        let request = Request { headers: &headers, ..of_client.request };
-        choose(listener, OfClient { request, ..of_client }, passed, trace)
+        let headers = edits.over(self.of_client.request.headers);
+        let request = Request { headers: &headers, ..self.of_client.request };
+        Guarded { of_client: OfClient { request, ..self.of_client }, ..self }.choose(trace)
     }
-}
 
-fn choose<'t>(
-    listener: &'t Listener,
-    of_client: OfClient<'_>,
-    passed: Passed,
-    trace: &mut impl Trace<'t>,
-) -> Decision {
-    match select(listener, &of_client, trace) {
-        Ok(selected) => Chosen { selected, of_client, passed }.follow(0, trace),
-        Err((rejection, why)) => {
-            answer(Answer::reject(rejection, why).with_headers(hsts(listener, &of_client)))
+    fn choose(self, trace: &mut impl Trace<'t>) -> Decision {
+        let Self { listener, port, of_client, passed } = self;
+        match select(listener, &of_client, trace) {
+            Ok(selected) => Chosen { selected, of_client, passed }.follow(0, trace),
+            Err((rejection, why)) => {
+                let port = port.filter(|_| listener.id.is_ingress());
+                let edits = port.and_then(|port| of_client.unmatched(port));
+                let rejected = Answer::reject(rejection, why).unmatched(edits);
+                answer(rejected.with_headers(hsts(listener, &of_client)))
+            }
         }
     }
 }

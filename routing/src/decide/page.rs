@@ -31,8 +31,13 @@ impl Route {
         let backend = pages.backend()?;
         let headers = pages.headers(status, request)?;
         let edits = StepEdits::of(&[headers]).map(Into::into);
+        let route = Route::new(&pages.rule, Some(0)).for_page(edits).accepting(self.accepted());
+        let route = match &request.edits {
+            Some(edits) => route.editing(Some(StepEdits::clone(edits))),
+            None => route,
+        };
         Some(Forward {
-            route: Route::new(&pages.rule, Some(0)).for_page(edits).accepting(self.accepted()),
+            route,
             target: Some(request.target.clone()),
             carrier: Carrier::of(backend.protocol, false),
         })
@@ -67,7 +72,9 @@ impl Chosen<'_, '_> {
 
     /// What a default backend receives about the request, if the rule has error pages.
     pub(super) fn failed_request(&self) -> Option<FailedRequest> {
-        error_pages(self.selected.rule)?;
+        let steps = &error_pages(self.selected.rule)?.rule.steps;
+        let has_templates = steps.edits().is_some_and(StepEdits::has_templates);
+        let filled = || self.with_values(|values| StepEdits::filled(steps, values));
         let OfClient { request, target, connection, .. } = &self.of_client;
         let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
         Some(FailedRequest {
@@ -75,6 +82,7 @@ impl Chosen<'_, '_> {
             client: HeaderValue::try_from(connection.client.to_canonical().to_string()).ok(),
             accept: error_pages::accept(request.headers),
             target: format!("/{query}").into(),
+            edits: has_templates.then(filled).flatten().map(Box::new),
         })
     }
 }

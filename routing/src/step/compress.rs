@@ -79,6 +79,8 @@ pub struct Accepted {
 pub struct Compression {
     /// The coding; `None` if the client accepts none that applies.
     pub coding: Option<Coding>,
+    /// The length of the body, if it is known.
+    pub length: Option<u64>,
 }
 
 /// The media types that both codings have by default.
@@ -144,10 +146,13 @@ impl Compress {
         }
         let brotli = (&self.brotli, accepted.brotli, Coding::Brotli { level: self.brotli.level });
         let gzip = (&self.gzip, accepted.gzip, Coding::Gzip { level: self.gzip.level });
+        let length = headers.first(&header::CONTENT_LENGTH);
+        let length = length.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
         let mut compression = None;
         for (settings, is_accepted, coding) in [brotli, gzip] {
-            if settings.apply_to(headers) {
-                let chosen: &mut Compression = compression.get_or_insert(Compression { coding: None });
+            if settings.apply_to(headers, length) {
+                let chosen: &mut Compression =
+                    compression.get_or_insert(Compression { coding: None, length });
                 chosen.coding = chosen.coding.or(is_accepted.then_some(coding));
             }
         }
@@ -156,12 +161,11 @@ impl Compress {
 }
 
 impl CodingSettings {
-    /// Whether a response with these headers is compressed for clients that accept the coding.
-    fn apply_to(&self, headers: &dyn Headers) -> bool {
-        let length =
-            || std::str::from_utf8(headers.first(&header::CONTENT_LENGTH)?).ok()?.trim().parse().ok();
+    /// Whether a response with these headers is compressed for clients that accept the coding. `length`: of its body, if it
+    /// is known.
+    fn apply_to(&self, headers: &dyn Headers, length: Option<u64>) -> bool {
         self.is_on
-            && length().is_none_or(|length: u64| length >= self.min_length)
+            && length.is_none_or(|length| length >= self.min_length)
             && headers.first(&header::CONTENT_TYPE).is_some_and(|value| self.types.hold(value))
     }
 }

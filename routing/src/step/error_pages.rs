@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{HeaderModifier, Step};
+use super::{HeaderModifier, Step, StepEdits};
 use crate::{Backend, Rule};
 
 /// The responses that are replaced, and the backend that replaces them.
@@ -46,6 +46,8 @@ pub(crate) struct FailedRequest {
     pub(crate) accept: Option<HeaderValue>,
     /// The target of the request to the default backend.
     pub(crate) target: Box<str>,
+    /// The header changes of the default backend's rule, if some depend on the request.
+    pub(crate) edits: Option<Box<StepEdits>>,
 }
 
 const CODE: HeaderName = HeaderName::from_static("x-code");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_routing::{BackendError, HostPattern, IngressLabels, Rule, Table};
+use portcullis_routing::{BackendError, HostPattern, IngressLabels, Rule, Table, bounded_label};
 use portcullis_tls::Certificates;
 
 /// What an Ingress lacks.
@@ -78,7 +78,7 @@ pub fn certificates(table: &Table, certificates: &Certificates) -> Vec<HostCerti
                 host: host.to_string(),
                 namespace: namespace.to_owned(),
                 secret: secret.to_owned(),
-                identifier: shown.identifier.to_string(),
+                identifier: bounded_label(&shown.identifier).into_owned(),
             });
         }
     }

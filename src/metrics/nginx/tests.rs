@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use portcullis_proxy::{Histogram, IngressCounts, StatusLabel};
-use portcullis_routing::{BackendObject, IngressLabels, PortKey};
+use portcullis_routing::IngressLabels;
 
 use super::*;
 use crate::metrics::text;
@@ -17,13 +17,14 @@ fn figures(nginx: Nginx, leads: Option<bool>) -> Figures {
     }
 }
 
-fn series(path: &str, canary: Option<BackendKey>) -> IngressSeries {
+fn series(path: &str, canary: Option<&str>) -> IngressSeries {
     let [namespace, ingress, host, service] = ["shop", "web", "shop.example", "front"].map(Into::into);
+    let (path, of_ingress) = (path.into(), None);
     IngressSeries {
-        labels: Arc::new(IngressLabels { namespace, ingress, host, path: path.into(), service }),
+        labels: Arc::new(IngressLabels { namespace, ingress, host, path, service, of_ingress }),
         method: "GET",
         status: StatusLabel::Code(200),
-        canary,
+        canary: canary.map(Into::into),
         counts: IngressCounts {
             requests: 4,
             request_duration: Histogram {
@@ -47,13 +48,8 @@ fn has(text: &str, lines: &[&str]) {
 
 #[test]
 fn requests_have_the_labels_and_buckets_of_ingress_nginx() {
-    let canary = BackendKey {
-        kind: BackendObject::Service,
-        namespace: "shop".into(),
-        service: "next".into(),
-        port: PortKey::tcp(80),
-    };
-    let nginx = Nginx { series: vec![series("/", None), series("/\"a\\", Some(canary))], ..Nginx::default() };
+    let canary = Some("shop-next-http");
+    let nginx = Nginx { series: vec![series("/", None), series("/\"a\\", canary)], ..Nginx::default() };
     let text = text(&figures(nginx, None));
     let of = "controller_class=\"c\",controller_namespace=\"n\",controller_pod=\"p\"";
     let labels = |canary, path| {
@@ -61,7 +57,7 @@ fn requests_have_the_labels_and_buckets_of_ingress_nginx() {
             "{of},canary=\"{canary}\",host=\"shop.example\",ingress=\"web\",method=\"GET\",namespace=\"shop\",path=\"{path}\",service=\"front\",status=\"200\""
         )
     };
-    let (main, other) = (labels("", "/"), labels("shop-next-80", r#"/\"a\\"#));
+    let (main, other) = (labels("", "/"), labels("shop-next-http", r#"/\"a\\"#));
     has(
         &text,
         &[

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Read, Wrong, keys,
+    Read, Wrong,
+    headers::Header,
+    keys,
     nginx_keys::{self, Fate},
 };
 use crate::{
@@ -24,9 +26,13 @@ pub(super) const UNSUPPORTED: &str = "unsupported";
 /// known one.
 const MAX_SUGGESTIONS: usize = 16;
 
-/// The last valid values, by key. An invalid value leaves the last valid one in force.
+/// What was valid last, by key. A value that cannot be used leaves it in force.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LastGood(BTreeMap<Box<str>, Box<str>>);
+pub(crate) struct LastGood {
+    values: BTreeMap<Box<str>, Box<str>>,
+    /// The headers of the ConfigMaps that some keys name.
+    pub(crate) headers: BTreeMap<&'static str, Box<[Header]>>,
+}
 
 /// The settings of the command line, overridden by a ConfigMap, and the problems of the ConfigMap.
 pub(crate) fn read(
@@ -52,7 +58,7 @@ pub(crate) fn read(
         }
     }
     reading.trust(&at);
-    last_good.0.retain(|key, _| written.data.contains_key(key));
+    last_good.values.retain(|key, _| written.data.contains_key(key));
     (reading.settings, reading.checks.into_problems())
 }
 
@@ -70,7 +76,7 @@ impl Reading {
         &mut self,
         read: Read,
         (key, text): (&str, &str),
-        LastGood(last_good): &mut LastGood,
+        LastGood { values: last_good, .. }: &mut LastGood,
         at: &Path<'_>,
     ) {
         let mut changed = self.settings.clone();

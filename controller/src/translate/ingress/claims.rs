@@ -134,7 +134,13 @@ fn of_canary(reader: &Reader<'_>, canary: &Ingress, mains: &Mains<'_>, host: &Ho
         let claim = |of, what| Some(Claim { of, age: Arc::clone(&age), what });
         match mains.of_path(reader, canary, path) {
             Some(main) if main == own => None,
-            Some(main) => claim(main, Claimed::Canary(Alternative { service: own, is_legacy })),
+            Some(main) => {
+                let written_port = match &path.backend {
+                    IngressBackend::Service { port, .. } => port.to_string().into(),
+                    IngressBackend::Resource(_) => Box::default(),
+                };
+                claim(main, Claimed::Canary(Alternative { service: own, is_legacy, written_port }))
+            }
             None => claim(own, Claimed::Astray).filter(|_| !mains.is_empty()),
         }
     };

@@ -214,7 +214,7 @@ impl<'a> Compiler<'a> {
             None => ("default backend".to_owned(), self.ingress.default_backend.as_ref()),
         };
         if let Some(closed) = &self.closed {
-            return self.rejecting(index, steps::of_closed(self.ingress, &self.site()), closed.clone());
+            return self.rejecting(index, self.steps_of_closed(place), closed.clone());
         }
         let redirect = match place.matched {
             Matched::WithoutSlash => Some(steps::without_slash(&self.site())),
@@ -225,6 +225,7 @@ impl<'a> Compiler<'a> {
             Matched::Exact | Matched::Prefix | Matched::Regex(_) => None,
         };
         if let Some(steps) = redirect {
+            let steps = self.with_added_headers(place, steps);
             return self.rejecting(index, steps, BackendError::NoPath);
         }
         let steps = self.steps(place);
@@ -248,9 +249,13 @@ impl<'a> Compiler<'a> {
             Err(why) => {
                 self.refuse(&what, why.as_str());
                 let invalid = BackendError::InvalidFilter(why.into());
-                self.rejecting(index, steps::of_closed(self.ingress, &self.site()), invalid)
+                self.rejecting(index, self.steps_of_closed(place), invalid)
             }
         }
+    }
+
+    fn steps_of_closed(&self, place: &Place<'_>) -> Steps {
+        self.with_added_headers(place, steps::of_closed(self.ingress, &self.site()))
     }
 
     /// Whether a place is not there, since it leads to a Service that is another one's canary.

@@ -99,7 +99,8 @@ impl Compiler<'_> {
         Ok(self.host.pools.backends.backend(&service.meta.key, port.port, settings))
     }
 
-    /// The rule of requests for error pages. Of the Ingress's settings, only those of bodies apply to it, as in ingress-nginx.
+    /// The rule of requests for error pages. Of the Ingress's settings, only those of bodies apply to it, as in ingress-nginx,
+    /// and the headers of all responses.
     fn page_rule(&self, place: &Place<'_>, backend: Arc<Backend>) -> Arc<Rule> {
         let site = self.site();
         let steps = [steps::body_size(&site), steps::spool(&site), steps::compress(&site)];
@@ -107,7 +108,7 @@ impl Compiler<'_> {
             route: Arc::clone(&self.id),
             index: 0,
             name: None,
-            steps: Steps::new(steps.into_iter().flatten()),
+            steps: self.with_added_headers(place, Steps::new(steps.into_iter().flatten())),
             backends: Backends::new([weighted(backend)]),
             timeouts: Timeouts::default(),
             retry: Some(Retry::of_ingresses()),

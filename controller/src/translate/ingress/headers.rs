@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, header};
 use portcullis_routing::{
-    Step,
-    step::{AnswerRewrite, Change, Check, HeaderModifier, HeaderTemplates},
+    Step, Steps, Template,
+    step::{AddedHeaders, AnswerRewrite, Change, Check, HeaderModifier, HeaderTemplates},
 };
 
 use super::{compiler::Compiler, paths::Place, steps::own_url};
 use crate::{
-    ir::{ConfigMap, Kind, ObjectKey, ingress::Answers},
+    ir::{
+        ConfigMap, Kind, ObjectKey,
+        ingress::{Answers, CONSTANTS},
+    },
     objects::live_settings::headers::Header,
-    translate::Fault,
+    translate::{Fault, Settings},
 };
 
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
@@ -52,10 +55,20 @@ impl Compiler<'_> {
                 }
             }
         }
-        let (fixed, varying) = self.set_headers(place, &set);
-        steps.extend(fixed.map(Step::AnswerHeaders));
-        steps.extend(varying.map(Step::AnswerTemplates));
+        steps.extend(self.set_headers(place, &set).into_steps());
         steps
+    }
+
+    /// The steps of a rule of the proxy's own responses, with the headers that the settings add to all responses.
+    pub(super) fn with_added_headers(&self, place: &Place<'_>, steps: Steps) -> Steps {
+        let added = &self.host.reader.settings().live.ingress.headers.add.headers;
+        match added.is_empty() {
+            true => steps,
+            false => {
+                let added = self.set_headers(place, added).into_steps();
+                Steps::new(steps.iter().cloned().chain(added))
+            }
+        }
     }
 
     /// The headers that the settings add to requests to backends.
@@ -65,36 +78,12 @@ impl Compiler<'_> {
         if global.original_uri && set.iter().all(|(name, _)| *name != ORIGINAL_URI) {
             set.push((ORIGINAL_URI, "$request_uri".into()));
         }
-        let (fixed, varying) = self.set_headers(place, &set);
+        let AddedHeaders { fixed, varying } = self.set_headers(place, &set);
         fixed.map(Step::RequestHeaders).into_iter().chain(varying.map(Step::RequestTemplates)).collect()
     }
 
-    /// Changes that set headers which were checked: those whose values are the same for all requests, and the others. A header
-    /// that has no valid value for this path is removed.
-    fn set_headers(
-        &self,
-        place: &Place<'_>,
-        headers: &[Header],
-    ) -> (Option<HeaderModifier>, Option<HeaderTemplates>) {
-        let (mut set, mut remove, mut templates) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, text) in headers {
-            let template = self.with_constants(place, text).unwrap_or_default();
-            match template.fixed() {
-                // As in nginx; a request always has a Host.
-                Some("") if *name == header::HOST => {}
-                Some("") => remove.push(name.clone()),
-                Some(value) => match HeaderValue::try_from(value) {
-                    Ok(value) => set.push((name.clone(), value)),
-                    Err(_) if *name == header::HOST => {}
-                    Err(_) => remove.push(name.clone()),
-                },
-                None => templates.push((name.clone(), template)),
-            }
-        }
-        let is_any = !(set.is_empty() && remove.is_empty());
-        let fixed = HeaderModifier::new(set, [], remove).ok().filter(|_| is_any);
-        let varying = HeaderTemplates::new(templates).ok().filter(|templates| !templates.all().is_empty());
-        (fixed, varying)
+    fn set_headers(&self, place: &Place<'_>, headers: &[Header]) -> AddedHeaders {
+        set_headers(headers, |text| self.with_constants(place, text).unwrap_or_default())
     }
 
     /// The headers of a ConfigMap, all of which the operator has allowed (`global-allowed-response-headers`).
@@ -142,6 +131,38 @@ impl Compiler<'_> {
             false => Fault::of_reference(format!("{key} not found"), true),
         })
     }
+}
+
+/// The headers that the settings add to responses to requests that no rule takes. The variables of an Ingress are empty there.
+pub(crate) fn of_unmatched(settings: &Settings) -> Option<Arc<AddedHeaders>> {
+    let headers = &settings.live.ingress.headers.add.headers;
+    let constants = CONSTANTS.map(|constant| (constant, ""));
+    let parse = |text: &str| Template::parse_with(text, &[], &constants).unwrap_or_default();
+    (!headers.is_empty()).then(|| Arc::new(set_headers(headers, parse)))
+}
+
+/// Changes that set headers which were checked: those whose values are the same for all requests, and the others. A header that
+/// has no valid value for a path is removed.
+fn set_headers(headers: &[Header], parse: impl Fn(&str) -> Template) -> AddedHeaders {
+    let (mut set, mut remove, mut templates) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, text) in headers {
+        let template = parse(text);
+        match template.fixed() {
+            // As in nginx; a request always has a Host.
+            Some("") if *name == header::HOST => {}
+            Some("") => remove.push(name.clone()),
+            Some(value) => match HeaderValue::try_from(value) {
+                Ok(value) => set.push((name.clone(), value)),
+                Err(_) if *name == header::HOST => {}
+                Err(_) => remove.push(name.clone()),
+            },
+            None => templates.push((name.clone(), template)),
+        }
+    }
+    let is_any = !(set.is_empty() && remove.is_empty());
+    let fixed = HeaderModifier::new(set, [], remove).ok().filter(|_| is_any);
+    let varying = HeaderTemplates::new(templates).ok().filter(|templates| !templates.all().is_empty());
+    AddedHeaders { fixed, varying }
 }
 
 /// A header that can be set.

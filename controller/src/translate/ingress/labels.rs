@@ -7,7 +7,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use portcullis_routing::{HostPattern, IngressLabels};
+use portcullis_routing::{HostPattern, IngressLabels, bounded_label};
 
 use super::{
     compiler::Compiler,
@@ -48,6 +48,13 @@ impl LabelPool {
         made
     }
 
+    /// The labels of the requests of an Ingress for which there is no room under the labels of their paths.
+    fn of_ingress(&self, namespace: &str, ingress: &str) -> Arc<IngressLabels> {
+        let [host, path, service] = [""; 3].map(Into::into);
+        let (namespace, ingress) = (namespace.into(), ingress.into());
+        self.labels(IngressLabels { namespace, ingress, host, path, service, of_ingress: None })
+    }
+
     /// Removes labels that are no longer used.
     pub fn forget_unused(&self) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,12 +80,17 @@ impl Compiler<'_> {
             HostPattern::Any => "_".into(),
             host => host.to_string().into(),
         };
-        Some(self.host.pools.labels.labels(IngressLabels {
-            namespace: self.ingress.meta.namespace().into(),
-            ingress: self.ingress.meta.name().into(),
+        let (namespace, ingress) = (self.ingress.meta.namespace(), self.ingress.meta.name());
+        let path = place.path.map_or(paths::ROOT, |(_, path)| &path.text);
+        let pool = &self.host.pools.labels;
+        Some(pool.labels(IngressLabels {
+            namespace: namespace.into(),
+            ingress: ingress.into(),
             host,
-            path: place.path.map_or_else(|| paths::ROOT.into(), |(_, path)| path.text.clone()),
+            // Longer paths of the Ingress that begin alike have one series.
+            path: bounded_label(path).into(),
             service,
+            of_ingress: Some(pool.of_ingress(namespace, ingress)),
         }))
     }
 }
@@ -89,7 +101,7 @@ mod tests {
 
     fn labels(path: &str) -> IngressLabels {
         let [namespace, ingress, host, service] = ["shop", "web", "shop.example", "web"].map(Into::into);
-        IngressLabels { namespace, ingress, host, path: path.into(), service }
+        IngressLabels { namespace, ingress, host, path: path.into(), service, of_ingress: None }
     }
 
     #[test]

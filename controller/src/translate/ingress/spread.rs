@@ -49,7 +49,9 @@ impl Compiler<'_> {
         let found = self.canary_backend(&asked.service, backend);
         let sessions = if asked.is_legacy { &*state } else { main };
         let balance = self.balance(place, &asked.service, &state, sessions);
-        Some((self.shares(canary), weighted(found, balance)))
+        let service = &asked.service.service;
+        let label = format!("{}-{}-{}", service.namespace, service.name, asked.written_port).into();
+        Some((self.shares(canary, label), weighted(found, balance)))
     }
 
     /// Finds the Service of a canary. It is spoken to as the main one is.
@@ -73,7 +75,11 @@ impl Compiler<'_> {
         Ok(self.host.pools.backends.backend(&service.meta.key, port.port, settings))
     }
 
-    fn shares(&mut self, Canary { weight, total, header, cookie }: &Canary) -> balance::Canary {
+    fn shares(
+        &mut self,
+        Canary { weight, total, header, cookie }: &Canary,
+        label: Arc<str>,
+    ) -> balance::Canary {
         let header = header.as_ref().map(|(name, test)| {
             let test = match test {
                 CanaryHeader::Word => HeaderTest::Word,
@@ -82,7 +88,7 @@ impl Compiler<'_> {
             };
             (name.clone(), test)
         });
-        balance::Canary { header, cookie: cookie.clone(), total: *total, weight: *weight }
+        balance::Canary { header, cookie: cookie.clone(), total: *total, weight: *weight, label }
     }
 
     /// An expression that is searched for; `None` if it does not compile.

@@ -91,7 +91,11 @@ fn the_oldest_canary_comes_first() {
     let asks = |age: &Arc<Age>, name: &str| Claim {
         of: port("web"),
         age: Arc::clone(age),
-        what: Claimed::Canary(Alternative { service: port(name), is_legacy: false }),
+        what: Claimed::Canary(Alternative {
+            service: port(name),
+            is_legacy: false,
+            written_port: "80".into(),
+        }),
     };
     let services = |backends: &IngressBackends| {
         let state = state(backends, "web");

@@ -4,10 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::HeaderValue;
-use portcullis_routing::{HostPattern, ListenerId, PortKey, Protocol, TlsMode, Transport};
+use portcullis_routing::{
+    HostPattern, ListenerId, PortKey, Protocol, TlsMode, Transport, step::AddedHeaders,
+};
 
 use super::{IngressSide, Listeners, Traffic, tls};
-use crate::translate::{CertificatePool, ClassOwner, Place, Reader, Settings};
+use crate::translate::{CertificatePool, ClassOwner, Place, Reader, Settings, of_unmatched};
 
 /// What Ingresses, and TCP and UDP services, have in the table.
 #[derive(Clone, Debug, Default)]
@@ -18,12 +20,14 @@ pub(super) struct IngressPlaces {
 }
 
 /// A port that Ingresses, or a TCP or UDP service, are served on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IngressPort {
     pub(super) protocol: Protocol,
     pub(super) number: u16,
     /// Whether load balancers send a PROXY protocol header at the start of each connection.
     pub(super) proxy_protocol: bool,
+    /// The headers of responses to requests that no rule of Ingresses takes.
+    pub(super) unmatched: Option<Arc<AddedHeaders>>,
 }
 
 /// A hostname under which a port finds a host of Ingresses, or a TCP or UDP service.
@@ -51,12 +55,14 @@ impl IngressPlaces {
         if side.ours.is_empty() {
             return places;
         }
+        let unmatched = of_unmatched(settings);
         let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
         for (bound, number, protocol) in
             [(http, settings.http_port, Protocol::Http), (https, settings.https_port, Protocol::Tls)]
         {
             bound.map(|bound| {
-                let port = IngressPort { protocol, number, proxy_protocol: false };
+                let unmatched = unmatched.clone();
+                let port = IngressPort { protocol, number, proxy_protocol: false, unmatched };
                 places.ports.entry(bound).or_insert(port)
             });
         }
@@ -105,7 +111,8 @@ impl IngressPlaces {
                 Transport::Udp => (Protocol::Udp, Traffic::Datagrams),
             };
             let proxy_protocol = service.decodes_proxy_protocol && port.transport == Transport::Tcp;
-            places.ports.insert(bound, IngressPort { protocol, number: port.number, proxy_protocol });
+            let (number, unmatched) = (port.number, None);
+            places.ports.insert(bound, IngressPort { protocol, number, proxy_protocol, unmatched });
             places
                 .hosts
                 .insert((bound, HostPattern::Any), IngressPlace { id, shown: None, traffic, hsts: None });

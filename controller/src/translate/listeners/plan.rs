@@ -36,16 +36,18 @@ impl Listeners {
     /// Returns what a port of the table speaks, with no listeners yet; `None` if neither listeners nor Ingresses use it.
     fn empty_port(&self, port: PortKey, settings: &Settings) -> Option<PortPlan> {
         let of_clients = settings.offset_for_clients();
-        let (protocol, number, offset, proxy_protocol) =
-            match (self.places.ports.get(&port), self.claims.port(port)) {
-                (Some(of), _) => (of.protocol, of.number, of_clients, of.proxy_protocol),
-                // To a Gateway's own Service clients come at the port itself.
-                (None, Some(held)) => {
-                    (held.protocol, held.number, if held.is_dedicated { 0 } else { of_clients }, false)
-                }
-                (None, None) => return None,
-            };
-        Some(PortPlan { protocol, number, offset, proxy_protocol, listeners: BTreeMap::new() })
+        let of_ingresses = self.places.ports.get(&port);
+        let unmatched = of_ingresses.and_then(|of| of.unmatched.clone());
+        let (protocol, number, offset, proxy_protocol) = match (of_ingresses, self.claims.port(port)) {
+            (Some(of), _) => (of.protocol, of.number, of_clients, of.proxy_protocol),
+            // To a Gateway's own Service clients come at the port itself.
+            (None, Some(held)) => {
+                (held.protocol, held.number, if held.is_dedicated { 0 } else { of_clients }, false)
+            }
+            (None, None) => return None,
+        };
+        let listeners = BTreeMap::new();
+        Some(PortPlan { protocol, number, offset, proxy_protocol, listeners, unmatched })
     }
 
     fn plan_at(&self, place: &Place, frame: Option<&PortPlan>) -> Option<ListenerPlan> {
@@ -149,7 +151,7 @@ impl Listeners {
         };
         let of_port = self.ports.entry(*port).or_insert_with(|| frame.clone());
         (of_port.protocol, of_port.number, of_port.offset) = (frame.protocol, frame.number, frame.offset);
-        of_port.proxy_protocol = frame.proxy_protocol;
+        (of_port.proxy_protocol, of_port.unmatched) = (frame.proxy_protocol, frame.unmatched);
         match plan {
             Some(plan) => drop(of_port.listeners.insert(hostname.clone(), plan)),
             None => drop(of_port.listeners.remove(hostname)),

@@ -37,7 +37,7 @@ fn headers(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
 
 fn canary(header: Option<HeaderTest>, cookie: Option<&str>, weight: u64) -> Canary {
     let header = header.map(|test| (X, test));
-    Canary { header, cookie: cookie.map(Into::into), total: 100, weight }
+    Canary { header, cookie: cookie.map(Into::into), total: 100, weight, label: "".into() }
 }
 
 #[test]

@@ -6,7 +6,8 @@ use super::{ingress_auth::auth_with, *};
 use crate::{
     Template,
     step::{
-        AuthAnswer, ClientCertificateCheck, Demand, HeaderTemplates, OwnUrl, RewriteTarget, Satisfy, SignIn,
+        AddedHeaders, AuthAnswer, ClientCertificateCheck, Demand, ErrorOrigin, ErrorPages, HeaderTemplates,
+        OwnUrl, RewriteTarget, Satisfy, SignIn,
     },
 };
 
@@ -111,5 +112,77 @@ fn answers_of_external_authentication_have_both() {
         let answer = AuthAnswer { status: StatusCode::UNAUTHORIZED, headers };
         let decision = resume(*cursor, request, plain(), Outcome::Answered(Arc::new(answer)));
         assert_eq!(of_answer(&decision), (status, wanted()));
+    }
+}
+
+/// The steps of `add-headers` with a fixed value and one of the request.
+fn added() -> AddedHeaders {
+    let set = (FIXED, HeaderValue::from_static("of a.example"));
+    AddedHeaders {
+        fixed: HeaderModifier::new([set], [], []).ok(),
+        varying: HeaderTemplates::new([(VARYING, template("of $host"))]).ok(),
+    }
+}
+
+#[test]
+fn answers_to_requests_that_no_rule_takes_have_both_at_ingresses_alone() {
+    let mut table = table(rule([], [ready()]));
+    let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
+    for (host, id) in [
+        ("ingress.example", ListenerId::ingress(HostPattern::parse("ingress.example").unwrap())),
+        ("gateway.example", ListenerId::gateway("n", "g", "s")),
+    ] {
+        let host = HostPattern::parse(host).unwrap();
+        port.listeners.insert(host, Arc::new(Listener::http(id, HttpRoutes::default())));
+    }
+    for is_set in [true, false] {
+        let port = Arc::make_mut(table.ports.get_mut(&PortKey::tcp(80)).unwrap());
+        port.unmatched = is_set.then(|| Arc::new(added()));
+        for (host, of_ingresses) in
+            [("none.example", true), ("ingress.example", true), ("gateway.example", false)]
+        {
+            let asked = Asked::parse(&Method::GET, b"/").unwrap();
+            let decision = decide(&table, request(&Method::GET, host, &asked), plain(), 0);
+            let Decision::Answer(answer) = decision else { panic!("{decision:?}") };
+            let (none, mut headers) = (HeaderMap::new(), HeaderMap::new());
+            answer.edits(None, &none).apply(&mut headers);
+            let value = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            let of_host = format!("of {host}");
+            let want = [Some("of a.example".to_owned()), Some(of_host)]
+                .map(|of| of.filter(|_| is_set && of_ingresses));
+            assert_eq!(
+                (answer.status, [value(&FIXED), value(&VARYING)]),
+                (StatusCode::NOT_FOUND, want),
+                "{host}"
+            );
+        }
+    }
+}
+
+#[test]
+fn error_pages_have_both() {
+    let pages = || {
+        let of_page = Rule { steps: Steps::new(added().into_steps()), ..rule([], [ready()]) };
+        let origin = ErrorOrigin { namespace: None, ingress: None, service: None, port: None };
+        Step::ErrorPages(Box::new(ErrorPages {
+            statuses: [503].into(),
+            of_backends: true,
+            rule: Arc::new(of_page),
+            origin: Arc::new(origin),
+        }))
+    };
+    // In place of a backend's response, and of one of the proxy.
+    let with_backend = decided(&table(rule([pages()], [ready()])), plain());
+    let Decision::Forward(forward) = with_backend else { panic!("{with_backend:?}") };
+    let page = forward.route.page(503).expect("a page").route;
+    let none = Ok(Endpoints::Addresses(Box::default()));
+    let without = decided(&table(rule([pages()], [none])), plain());
+    let Decision::Forward(Forward { route: without, .. }) = without else { panic!("{without:?}") };
+    for page in [page, without] {
+        assert!(page.is_page());
+        let (none, mut headers, mut own) = (HeaderMap::new(), HeaderMap::new(), HeaderMap::new());
+        page.answer_edits(200, &none).apply(&mut headers);
+        page.own_answer_edits(502, &none).apply(&mut own);
+        assert_eq!((both(&headers), both(&own)), (wanted(), wanted()));
     }
 }
