@@ -251,8 +251,7 @@ async fn open(
             match handshake.await.inspect_err(|error| tell(error, from, worker))? {
                 Accepted::Http(stream, tls) => {
                     let (socket, session) = stream.get_ref();
-                    let (info, h2) =
-                        (info(socket.tcp(), Some(tls))?, session.alpn_protocol() == Some(b"h2"));
+                    let (info, h2) = (info(socket.tcp(), Some(tls))?, session.alpn_protocol() == Some(b"h2"));
                     let down = down_io(Transport::Tls(stream), &info, admitted);
                     (info, down, h2)
                 }

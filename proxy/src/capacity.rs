@@ -92,8 +92,7 @@ mod tests {
                     let held = of.clients
                         + of.requests
                         + of.idle_http1
-                        + workers
-                            * (of.mirrors + Capacity::POOLS * of.idle_backends + OF_PIPE * of.pipes);
+                        + workers * (of.mirrors + Capacity::POOLS * of.idle_backends + OF_PIPE * of.pipes);
                     let spare = descriptors - held.min(descriptors);
                     let wanted = (RESERVED + OF_WORKER * workers).min(descriptors / 2);
                     // Each pool has one connection at least.
@@ -107,7 +106,9 @@ mod tests {
 
     #[test]
     fn idle_connections_are_enough_for_the_requests_of_many_workers() {
-        for (descriptors, workers, least) in [(1024, 2, 50), (20_000, 1, 1000), (20_000, 64, 1000), (1 << 20, 16, 16_384)] {
+        for (descriptors, workers, least) in
+            [(1024, 2, 50), (20_000, 1, 1000), (20_000, 64, 1000), (1 << 20, 16, 16_384)]
+        {
             let of = Capacity::of(descriptors, workers);
             assert!(of.idle_http1 >= least, "{descriptors} {workers} {of:?}");
         }
