@@ -171,6 +171,10 @@ impl Running {
         links: Links,
     ) -> anyhow::Result<Self> {
         let capacity = Capacity::of(raise_file_limit(), workers(args));
+        let capacity = match args.carriers {
+            CarriersArg::All => capacity,
+            CarriersArg::Pingora => capacity.of_pingora_alone(workers(args)),
+        };
         let options = Options {
             local_backends: links.local,
             external_names: args.objects.external_names,
@@ -333,6 +337,7 @@ fn options(args: &ServeArgs, capacity: Capacity) -> Options {
         udp_idle_timeout: args.udp_idle_timeout,
         backend_ping_interval: (args.stream_idle_timeout / 3).clamp(PINGS.0, PINGS.1),
         upstream_idle_connections: capacity.idle_backends,
+        idle_connections: capacity.idle_http1,
         max_requests: capacity.requests,
         max_mirrors: capacity.mirrors,
         max_streams: capacity.streams,

@@ -151,7 +151,8 @@ enum Opened {
     Stream {
         incoming: Box<Incoming>,
         from: stream::Client,
-        local: IpAddr,
+        /// The address that the client connected to, if a PROXY header says so.
+        local: Option<IpAddr>,
         admitted: Admitted,
     },
     /// It was closed.
@@ -170,7 +171,7 @@ async fn serve(
     let (down, conn, held, h2) = match Box::pin(open(admitted, tcp, peer, port, worker)).await? {
         Opened::Http { down, conn, held, h2 } => (down, conn, held, h2),
         Opened::Stream { incoming, from, local, admitted } => {
-            Box::pin(stream::carry(worker, *incoming, from, local, admitted)).await;
+            Box::pin(stream::carry(worker, incoming, from, local, admitted)).await;
             return Ok(());
         }
         Opened::Nothing => return Ok(()),
@@ -197,8 +198,7 @@ async fn open(
     port: &Port,
     worker: &Arc<Worker>,
 ) -> Result<Opened, ConnectionError> {
-    let Addresses { peer, local, is_proxied, has_header, counted } =
-        addresses(&mut tcp, peer, port, worker).await?;
+    let Addresses { peer, local, has_header, counted } = addresses(&mut tcp, peer, port, worker).await?;
     // The address of a trusted proxy stands for many clients.
     let is_trusted = worker.shared.is_proxy(counted);
     if !is_trusted {
@@ -215,13 +215,15 @@ async fn open(
     // A load balancer that ends TLS says where the client connected to.
     let clients = worker.shared.live.load().clients;
     let limits = worker.limits.with(&clients);
-    let is_tls_before = is_proxied && local.port() == HTTPS && protocol == Protocol::Http;
+    let is_tls_before = protocol == Protocol::Http && local.is_some_and(|local| local.port() == HTTPS);
     let client_port = if is_tls_before { HTTPS } else { client_port };
     let from = stream::Client { peer, port: client_port };
-    let info = |tls: Option<TlsInfo>| {
+    let local_ip = local.map(|local| local.ip());
+    let info = |tcp: &TcpStream, tls: Option<TlsInfo>| {
+        let local = local.map_or_else(|| tcp.local_addr(), Ok)?;
         let (client, client_port_text) = (forwarded::address(peer.ip()), forwarded::port(client_port));
         let scheme = if tls.is_some() || is_tls_before { "https" } else { "http" };
-        ConnInfo {
+        io::Result::Ok(ConnInfo {
             port: port.key,
             client_port,
             offset,
@@ -239,28 +241,28 @@ async fn open(
             without_request_ids: clients.without_request_ids,
             load: Arc::clone(&worker.load),
             buffered: (!is_trusted).then(Default::default),
-        }
+        })
     };
     let (info, down, h2) = match protocol {
         Protocol::Tls => {
             let streams = port.tls_streams(served);
             drop(table);
-            // Boxed: a connection without TLS may wait here for its first byte, and this is large.
-            let handshake = Box::pin(worker.tls.accept(tcp, port.key, streams, &worker.shared));
+            let handshake = worker.tls.accept(tcp, port.key, streams, &worker.shared);
             match handshake.await.inspect_err(|error| tell(error, from, worker))? {
                 Accepted::Http(stream, tls) => {
-                    let (info, h2) = (info(Some(tls)), stream.get_ref().1.alpn_protocol() == Some(b"h2"));
+                    let (socket, session) = stream.get_ref();
+                    let (info, h2) = (info(socket.tcp(), Some(tls))?, session.alpn_protocol() == Some(b"h2"));
                     let down = down_io(Transport::Tls(stream), &info, admitted);
                     (info, down, h2)
                 }
                 Accepted::Stream(incoming) => {
-                    return Ok(Opened::Stream { incoming, from, local: local.ip(), admitted });
+                    return Ok(Opened::Stream { incoming, from, local: local_ip, admitted });
                 }
             }
         }
         Protocol::Http => {
             drop(table);
-            let (info, socket) = (info(None), Socket::new(tcp, worker.limits.idle));
+            let (info, socket) = (info(&tcp, None)?, Socket::new(tcp, worker.limits.idle));
             let mut down = down_io(Transport::Plain(socket), &info, admitted);
             let Some(h2) = app::speaks_h2(&mut down, port, limits).await else { return Ok(Opened::Nothing) };
             (info, down, h2 && !clients.without_http2)
@@ -268,7 +270,7 @@ async fn open(
         Protocol::Tcp => {
             let mut incoming = Box::new(Incoming::plain(tcp, served));
             incoming.refuses_proxy_header = served.proxy_protocol && !has_header;
-            return Ok(Opened::Stream { incoming, from, local: local.ip(), admitted });
+            return Ok(Opened::Stream { incoming, from, local: local_ip, admitted });
         }
         // A TCP socket is never opened for a UDP port.
         Protocol::Udp => return Ok(Opened::Nothing),
@@ -289,10 +291,8 @@ fn tell(error: &HandshakeError, from: stream::Client, worker: &Worker) {
 struct Addresses {
     /// The client.
     peer: SocketAddr,
-    /// What the client connected to.
-    local: SocketAddr,
-    /// Whether these are those of a PROXY header, and not those of the socket.
-    is_proxied: bool,
+    /// What the client connected to, if a PROXY header says so. Otherwise it is the address of the socket.
+    local: Option<SocketAddr>,
     /// Whether the connection began with a PROXY header.
     has_header: bool,
     /// The address whose connections are limited. It is the socket's if everybody may send a PROXY header: an attacker who
@@ -307,7 +307,7 @@ async fn addresses(
     port: &Port,
     worker: &Worker,
 ) -> Result<Addresses, ConnectionError> {
-    let (local, socket) = (tcp.local_addr()?, peer.ip());
+    let socket = peer.ip();
     let (has_header, is_named) = {
         let live = worker.shared.live.load();
         let of_port =
@@ -318,7 +318,7 @@ async fn addresses(
         let has_header = is_sent(ranges::hold);
         (has_header, has_header && is_sent(ranges::hold_named))
     };
-    let own = Addresses { peer, local, is_proxied: false, has_header, counted: socket };
+    let own = Addresses { peer, local: None, has_header, counted: socket };
     if !has_header {
         return Ok(own);
     }
@@ -328,7 +328,7 @@ async fn addresses(
     let header = header.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
     let Some((peer, local)) = header else { return Ok(own) };
     let counted = if is_named { peer.ip() } else { socket };
-    Ok(Addresses { peer, local, is_proxied: true, has_header, counted })
+    Ok(Addresses { peer, local: Some(local), has_header, counted })
 }
 
 fn down_io(transport: Transport, info: &ConnInfo, admitted: Admitted) -> Box<DownIo> {

@@ -12,8 +12,10 @@ pub struct Capacity {
     pub requests: usize,
     /// Mirrored requests in flight of each worker.
     pub mirrors: usize,
-    /// Idle connections in each pool to backends.
+    /// Idle connections to backends in each of pingora's pools.
     pub idle_backends: usize,
+    /// Idle connections to HTTP/1 backends of our own carrier, of all workers together.
+    pub idle_http1: usize,
     /// Streams and flows of datagrams. Each counts as a request in flight, too; a quarter of those is left to HTTP.
     pub streams: usize,
     /// Pipes of each worker for streams that transfer many bytes.
@@ -24,9 +26,8 @@ pub struct Capacity {
 const RESERVED: usize = 64;
 /// What the runtime of a worker takes.
 const OF_WORKER: usize = 4;
-/// Pools of a worker: of HTTP/1 and of HTTP/2, of its mirrors as well.
-const POOLS: usize = 4;
-/// More are of no use.
+/// The maximum number of idle connections in each of pingora's pools, and of our own carrier for each worker. More are of no
+/// use.
 const MOST_IDLE: usize = 1024;
 const MOST_MIRRORS: usize = 1024;
 const MOST_PIPES: usize = 64;
@@ -34,6 +35,9 @@ const MOST_PIPES: usize = 64;
 const OF_PIPE: usize = 2;
 
 impl Capacity {
+    /// The number of pingora's pools of each worker: for HTTP/1 and for HTTP/2, and the same for mirrors and checks.
+    pub const POOLS: usize = 4;
+
     /// What so many descriptors are enough for.
     #[must_use]
     pub fn of(descriptors: usize, workers: usize) -> Self {
@@ -41,6 +45,8 @@ impl Capacity {
         let rest = descriptors.saturating_sub((RESERVED + OF_WORKER * workers).min(descriptors / 2));
         let backends = rest / 3;
         let (idle, mirrors) = (backends / 4, backends / 8);
+        // Most connections are those of our own carrier: an HTTP/2 connection has many requests.
+        let of_pingora = idle / 3;
         let pipes = (backends / 16 / (OF_PIPE * workers)).min(MOST_PIPES);
         let requests = (backends - idle - mirrors - OF_PIPE * workers * pipes).max(1);
         Self {
@@ -48,9 +54,17 @@ impl Capacity {
             requests,
             streams: (requests - requests / 4).max(1),
             mirrors: (mirrors / workers).min(MOST_MIRRORS),
-            idle_backends: (idle / (POOLS * workers)).clamp(1, MOST_IDLE),
+            idle_backends: (of_pingora / (Self::POOLS * workers)).clamp(1, MOST_IDLE),
+            idle_http1: (idle - of_pingora).clamp(workers, MOST_IDLE * workers),
             pipes,
         }
+    }
+
+    /// The same if pingora is the only carrier: its pools get what our own carrier would have had.
+    #[must_use]
+    pub fn of_pingora_alone(self, workers: usize) -> Self {
+        let more = self.idle_http1 / (Self::POOLS * workers.max(1));
+        Self { idle_backends: (self.idle_backends + more).min(MOST_IDLE), idle_http1: 0, ..self }
     }
 
     /// The limits of connections that follow from it: a port leaves a quarter to the others, and a client has no limit.
@@ -72,16 +86,31 @@ mod tests {
     #[test]
     fn all_that_may_be_held_fits_into_the_descriptors() {
         for descriptors in [128, 256, 1024, 20_000, 1 << 20] {
-            for workers in [1, 2, 8] {
+            for workers in [1, 2, 8, 64] {
                 let of = Capacity::of(descriptors, workers);
-                let held = of.clients
-                    + of.requests
-                    + workers * (of.mirrors + POOLS * of.idle_backends + OF_PIPE * of.pipes);
-                let spare = descriptors - held.min(descriptors);
-                let wanted = (RESERVED + OF_WORKER * workers).min(descriptors / 2);
-                assert!(spare + POOLS * workers >= wanted, "{descriptors} {workers} {of:?}");
-                assert!(of.clients > 0 && of.requests > 0, "{descriptors} {workers} {of:?}");
+                for of in [of, of.of_pingora_alone(workers)] {
+                    let held = of.clients
+                        + of.requests
+                        + of.idle_http1
+                        + workers * (of.mirrors + Capacity::POOLS * of.idle_backends + OF_PIPE * of.pipes);
+                    let spare = descriptors - held.min(descriptors);
+                    let wanted = (RESERVED + OF_WORKER * workers).min(descriptors / 2);
+                    // Each pool has one connection at least.
+                    let least = (Capacity::POOLS + 1) * workers;
+                    assert!(spare + least >= wanted, "{descriptors} {workers} {of:?}");
+                    assert!(of.clients > 0 && of.requests > 0, "{descriptors} {workers} {of:?}");
+                }
             }
+        }
+    }
+
+    #[test]
+    fn idle_connections_are_enough_for_the_requests_of_many_workers() {
+        for (descriptors, workers, least) in
+            [(1024, 2, 50), (20_000, 1, 1000), (20_000, 64, 1000), (1 << 20, 16, 16_384)]
+        {
+            let of = Capacity::of(descriptors, workers);
+            assert!(of.idle_http1 >= least, "{descriptors} {workers} {of:?}");
         }
     }
 }

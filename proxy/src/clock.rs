@@ -6,8 +6,10 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
+    pin::Pin,
     sync::LazyLock,
-    task::Waker,
+    task::{Poll, Waker},
     time::{Duration, SystemTime},
 };
 
@@ -157,6 +159,20 @@ impl Watch {
         self.with(|entry, now| entry.due <= now)
     }
 
+    /// Carries out `work` until the deadline passes. Returns `None` if it has passed.
+    ///
+    /// The future is passed pinned, so that it is not moved.
+    pub(crate) async fn until_due<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        poll_fn(|cx| {
+            self.set_waker(cx.waker());
+            match work.as_mut().poll(cx) {
+                Poll::Pending if self.is_due() => Poll::Ready(None),
+                done => done.map(Some),
+            }
+        })
+        .await
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Entry, u32) -> T) -> T {
         CLOCK.with_borrow_mut(|clock| {
             let now = clock.now;
@@ -174,18 +190,17 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, task::Poll};
+    use std::{
+        future::{pending, ready},
+        pin::pin,
+    };
 
     use tokio::time::Instant;
 
     use super::*;
 
     async fn due(watch: &Watch) {
-        poll_fn(|cx| {
-            watch.set_waker(cx.waker());
-            if watch.is_due() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        assert_eq!(watch.until_due(pin!(pending::<()>())).await, None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,6 +234,17 @@ mod tests {
         watch.set(second);
         due(&watch).await;
         assert!(begin.elapsed() >= Duration::from_secs(110));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_is_done_in_time_is_not_late() {
+        tokio::spawn(run());
+        let watch = Watch::new();
+        watch.set(Ticks::of(Duration::from_secs(1)));
+        let work = pin!(tokio::time::sleep(Duration::from_millis(900)));
+        assert_eq!(watch.until_due(work).await, Some(()));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(watch.until_due(pin!(ready(1))).await, Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -50,6 +50,8 @@ pub(crate) use self::{
     buffer::{Buffer, Size, sweep as sweep_buffers},
     client::serve,
     framing::{Framing, Part},
-    pool::{clear as close_idle_backends, set_limit as set_idle_backends, sweep as sweep_idle_backends},
+    pool::{
+        IdleLimit, clear as close_idle_backends, set_limit as set_idle_backends, sweep as sweep_idle_backends,
+    },
     streams::{answer as answer_stream, serve as serve_stream},
 };

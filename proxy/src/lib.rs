@@ -128,8 +128,11 @@ pub struct Options {
     /// Limit of time for the connections of a port that is no longer in the table to end (WebSockets do not end by
     /// themselves); then they are cut.
     pub port_drain: Duration,
-    /// Idle connections to backends that each worker keeps, over all backends.
+    /// The maximum number of idle connections to backends in each of pingora's pools. Each worker has
+    /// [`Capacity::POOLS`].
     pub upstream_idle_connections: usize,
+    /// The maximum number of idle connections to HTTP/1 backends of our own carrier, of all workers together.
+    pub idle_connections: usize,
     /// Whether backends may be on this machine.
     pub local_backends: LocalBackends,
     /// Where the names of backends may lead.
@@ -498,6 +501,7 @@ impl Default for Options {
             name_servers: Vec::new(),
             cluster_addresses: Arc::default(),
             upstream_idle_connections: capacity.idle_backends,
+            idle_connections: capacity.idle_http1,
             max_requests: capacity.requests,
             max_mirrors: capacity.mirrors,
             mirror_bytes: 64 << 20,

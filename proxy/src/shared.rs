@@ -24,6 +24,7 @@ use crate::{
         client::{self, Client},
         forwarded,
     },
+    http1::IdleLimit,
     ingress_metrics,
     limiter::Limiter,
     load::Load,
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) backend_tls: ClientConfigs,
     /// The connections of our own carrier to backends.
     pub(crate) backend_connections: Connections,
+    /// How many of them may be idle.
+    pub(crate) idle_backends: Arc<IdleLimit>,
     /// Addresses that backends must not have. Requests read them by [`Self::with_own`].
     pub(crate) own: Arc<ArcSwap<Own>>,
     /// Addresses of backends that were refused.
@@ -105,6 +108,7 @@ impl Shared {
                 // Such a request has no connection to a backend while its file grows, and both later.
                 options.max_requests / 4,
             ),
+            idle_backends: IdleLimit::new(options.idle_connections, options.workers),
             options,
             backend_tls: ClientConfigs::default(),
             backend_connections: Connections::new(),

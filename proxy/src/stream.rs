@@ -20,7 +20,7 @@ use std::{
 use portcullis_routing::{Listener, ListenerId, Port, Rejection, Rule, Serves, TlsMode};
 use tokio::{net::TcpStream, time::Instant};
 
-use self::relay::Relay;
+use self::{connect::ClientAddresses, relay::Relay};
 pub(crate) use self::{
     connect::choose,
     pipe::set_limit as set_pipes,
@@ -31,6 +31,7 @@ pub(crate) use self::{
 use crate::{
     accept::Worker,
     admission::{Admitted, Held},
+    clock::Watch,
 };
 
 /// A stream that was accepted, and its route.
@@ -107,25 +108,25 @@ pub(crate) fn route(listener: &Listener, server_name: Option<&str>) -> Option<Ro
 /// Forwards a stream until it ends.
 pub(crate) async fn carry(
     worker: &Worker,
-    incoming: Incoming,
+    incoming: Box<Incoming>,
     client: Client,
-    // The address that it connected to.
-    local: IpAddr,
+    // The address that it connected to, if a PROXY header says so.
+    local: Option<IpAddr>,
     // Dropped after the socket.
     admitted: Admitted,
 ) {
-    let Incoming { client: side, early, spoken, server_name, tls, route, refuses_proxy_header } = incoming;
+    let Incoming { client: side, early, spoken, server_name, tls, route, refuses_proxy_header } = *incoming;
     // A stream is never counted as idle: what its peers are waiting for is unknown.
     let _busy = Busy::begin(Arc::clone(admitted.held()));
     let _in_flight = worker.load.request();
     let mut record = Record::begin(&worker.load, spoken, client, server_name, tls, route);
-    let end = match connect::connect(worker, &mut record, (client.peer, SocketAddr::new(local, client.port)))
-        .await
-    {
+    let watch = Watch::new();
+    let from = ClientAddresses { client, local, side: &side };
+    let end = match connect::connect(worker, &mut record, &watch, &from).await {
         Ok(connected) => {
             let (backend, _open) = (connected.side, (connected.open, connected.in_flight, connected.place));
             let idle = worker.shared.options.tcp_idle_timeout;
-            Relay::new(side, backend, early, idle, refuses_proxy_header).run(&mut record).await
+            Relay::new((side, backend), early, (watch, idle), refuses_proxy_header).run(&mut record).await
         }
         Err((rejection, why)) => End::Refused(rejection, why),
     };

@@ -6,9 +6,8 @@ mod first;
 use std::{
     collections::HashMap,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use portcullis_routing::{PortKey, Serves, TlsMode};
@@ -17,12 +16,14 @@ use rustls::{ProtocolVersion, ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    time::Instant,
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 use crate::{
     conn::TlsInfo,
     io::Socket,
+    limits::until,
     shared::Shared,
     stream::{
         self, Incoming, Route, Side, Spoken, TlsStreams,
@@ -155,18 +156,16 @@ impl TlsConfigs {
         streams: TlsStreams,
         shared: &Shared,
     ) -> Result<Accepted, HandshakeError> {
-        within(shared.options.handshake_timeout, async {
-            if !streams.passthrough {
-                return self
-                    .handshake(Socket::new(tcp, shared.options.idle_timeout), port, streams, shared)
-                    .await;
-            }
-            match Box::pin(greet(tcp, port, shared)).await? {
-                Greeted::Passed(incoming) => Ok(Accepted::Stream(incoming)),
-                Greeted::Other(socket) => self.handshake(socket, port, streams, shared).await,
-            }
-        })
-        .await
+        let deadline = Instant::now().checked_add(shared.options.handshake_timeout);
+        let socket = match streams.passthrough {
+            false => Socket::new(tcp, shared.options.idle_timeout),
+            true => match within(deadline, pin!(greet(tcp, port, shared))).await? {
+                Greeted::Passed(incoming) => return Ok(Accepted::Stream(incoming)),
+                Greeted::Other(socket) => socket,
+            },
+        };
+        // Boxed: other connections do not pay for its size.
+        within(deadline, Box::pin(self.handshake(socket, port, streams, shared))).await
     }
 
     async fn handshake(
@@ -279,7 +278,7 @@ async fn greet(mut tcp: TcpStream, port: PortKey, shared: &Shared) -> Result<Gre
         // rustls answers with the proper alert. If it accepts these bytes after all, the connection is not passed through.
         Err(HelloError::Malformed) => return Ok(other(tcp, hello, shared)),
     };
-    let table = shared.table.load_full();
+    let table = shared.table.load();
     let greeted = table.ports.get(&port).and_then(|port| port.greeted(server_name.as_deref()));
     let Some(listener) = greeted.filter(|listener| listener.tls == TlsMode::Passthrough) else {
         return Ok(other(tcp, hello, shared));
@@ -317,11 +316,12 @@ async fn refuse(
     }
 }
 
+/// Carries out a part of a handshake until the deadline. The future is passed pinned, so that it is not moved.
 async fn within<T>(
-    limit: Duration,
-    handshake: impl Future<Output = Result<T, HandshakeError>>,
+    deadline: Option<Instant>,
+    handshake: impl Future<Output = Result<T, HandshakeError>> + Unpin,
 ) -> Result<T, HandshakeError> {
-    tokio::time::timeout(limit, handshake).await.unwrap_or(Err(HandshakeError::TimedOut))
+    until(deadline, handshake).await.unwrap_or(Err(HandshakeError::TimedOut))
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl Handle {
                 // to look at it, which is a system call for each request that has to wait.
                 tokio::spawn(clock::run());
                 stream::set_pipes(shared.options.pipes);
-                http1::set_idle_backends(shared.options.upstream_idle_connections);
+                http1::set_idle_backends(&shared.idle_backends);
                 tokio::spawn(sweep(index, Arc::clone(&shared)));
                 let worker = worker(index, shared, tls, ca_file);
                 let _ = started.send(Ok(()));

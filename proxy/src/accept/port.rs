@@ -1,18 +1,18 @@
 //! A port on one worker thread: the connections that it holds, and how they are asked to go.
 
 use std::{
-    collections::HashMap,
     future::poll_fn,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::Poll,
 };
 
 use pingora_core::server::ShutdownWatch;
 use portcullis_routing::{Port as Served, PortKey};
+use slab::Slab;
 use tokio::sync::watch;
 
 use crate::{
@@ -28,8 +28,7 @@ pub(crate) struct Port {
     cut: AtomicBool,
     /// Pingora's side of `draining`. One for each worker thread: pingora looks at it in each request.
     told: watch::Sender<bool>,
-    held: Mutex<HashMap<u64, Arc<Held>>>,
-    next: AtomicU64,
+    held: Mutex<Slab<Arc<Held>>>,
     /// Connections of all worker threads.
     count: Arc<Count>,
     /// Which streams a publication of the port serves over TLS.
@@ -39,7 +38,7 @@ pub(crate) struct Port {
 /// A connection's place in [`Port::held`].
 struct Registered<'p> {
     port: &'p Port,
-    id: u64,
+    key: usize,
 }
 
 impl Port {
@@ -51,7 +50,6 @@ impl Port {
             cut: AtomicBool::new(false),
             told: watch::Sender::new(false),
             held: Mutex::default(),
-            next: AtomicU64::new(0),
             count,
             tls_streams: Mutex::default(),
         })
@@ -66,7 +64,7 @@ impl Port {
     }
 
     pub(crate) fn each_held(&self, mut look: impl FnMut(&Arc<Held>)) {
-        self.held().values().for_each(&mut look);
+        self.held().iter().for_each(|(_, held)| look(held));
     }
 
     pub(crate) fn draining(&self) -> bool {
@@ -107,10 +105,10 @@ impl Port {
     fn wake(&self) {
         // A set rather than a signal that connections wait for: waiting would cost each request something, and
         // this is needed once in a port's life.
-        self.held().values().for_each(|held| held.wake());
+        self.held().iter().for_each(|(_, held)| held.wake());
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Held>>> {
+    fn held(&self) -> std::sync::MutexGuard<'_, Slab<Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,21 +133,19 @@ impl Port {
     }
 
     fn register(&self, held: Arc<Held>) -> Registered<'_> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.held().insert(id, held);
-        Registered { port: self, id }
+        Registered { port: self, key: self.held().insert(held) }
     }
 }
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.port.held().remove(&self.id);
+        self.port.held().remove(self.key);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{pin::pin, time::Duration};
+    use std::{pin::pin, sync::atomic::AtomicU64, time::Duration};
 
     use super::*;
     use crate::{

@@ -78,8 +78,7 @@ pub(super) async fn connect(
     limit: Duration,
 ) -> Result<Connection, ConnectError> {
     let late = |_| ConnectError::TimedOut;
-    let tcp = timeout(limit, TcpStream::connect(address.address())).await.map_err(late)??;
-    tcp.set_nodelay(true)?;
+    let tcp = timeout(limit, address.connect()).await.map_err(late)??;
     let open = shared.backend_connections.open(&backend.key);
     let Some(tls) = &backend.tls else { return Ok(Connection::new(Stream::Plain(tcp), endpoint, open)) };
     let stream = shared.backend_tls.connect(tcp, tls, Offer::Http1, limit).await;

@@ -11,18 +11,20 @@
 
 mod demand;
 mod lend;
+mod limit;
 
-use std::{cell::RefCell, net::SocketAddr, time::Duration};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
 
-use foldhash::{HashMap, HashMapExt as _};
+use foldhash::HashMap;
 use tokio::time::Instant;
 
+pub(crate) use self::limit::IdleLimit;
 pub(super) use self::{
     demand::Takes,
     lend::{Lent, lend},
 };
 
-use self::demand::Demand;
+use self::{demand::Demand, limit::Part};
 
 use super::backend::{Connection, TlsId};
 use crate::{
@@ -55,25 +57,28 @@ struct Stack {
     demand: Option<Box<Demand>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pool {
     stacks: HashMap<Identity, Stack>,
     len: usize,
-    most: usize,
+    /// How many connections there may be.
+    part: Part,
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = RefCell::new(Pool { stacks: HashMap::new(), len: 0, most: 0 });
+    static POOL: RefCell<Pool> = RefCell::default();
 }
 
 /// How long a connection is kept idle.
 const KEPT: Duration = Duration::from_secs(60);
+/// The same while another worker may keep fewer connections than it needs.
+const KEPT_IF_WANTED: Duration = Duration::from_secs(4);
 /// When there are too many, one part in this many is closed at once, the oldest ones.
 const PART: usize = 16;
 
-/// Sets how many idle connections this thread keeps.
-pub(crate) fn set_limit(most: usize) {
-    POOL.with_borrow_mut(|pool| pool.most = most);
+/// Makes this thread one of the workers that share this limit of idle connections.
+pub(crate) fn set_limit(limit: &Arc<IdleLimit>) {
+    POOL.with_borrow_mut(|pool| pool.part = Part::new(limit));
 }
 
 /// Closes connections that were idle for too long, or that their backend has closed. Called from time to time.
@@ -83,10 +88,7 @@ pub(crate) fn sweep() {
 
 /// Closes all connections.
 pub(crate) fn clear() {
-    POOL.with_borrow_mut(|pool| {
-        pool.stacks.clear();
-        pool.len = 0;
-    });
+    POOL.take();
 }
 
 /// Takes a connection out of the pool, if there is one that the request may use.
@@ -133,11 +135,12 @@ impl Pool {
                 None => return,
             }
         }
-        if self.len >= self.most {
+        if !self.part.permits(self.len + 1) {
             self.make_room();
         }
         self.stacks.entry(identity).or_default().idle.push(idle);
         self.len += 1;
+        self.part.note(self.len);
     }
 
     /// Returns the requests that wait for a connection with this identity.
@@ -157,11 +160,12 @@ impl Pool {
     }
 
     fn sweep(&mut self) {
-        let limit = Ticks::of(KEPT);
+        let limit = Ticks::of(if self.part.is_wanted() { KEPT_IF_WANTED } else { KEPT });
         self.retain(|idle| {
             let has_endpoint = idle.connection.endpoint.strong_count() > 0;
             has_endpoint && !idle.since.is_past(limit) && idle.connection.is_quiet()
         });
+        self.part.release(self.len);
     }
 
     /// Closes the oldest ones.

@@ -1,17 +1,22 @@
 //! A stream's connection to its backend: the backend by weight, then endpoint after endpoint until one accepts it.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+};
 
 use portcullis_routing::{Backend, Rejection, Rule, backend::InFlight};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
+use tokio::io::AsyncWriteExt as _;
 
-use super::{NO_ROUTE, Side, record::Record};
+use super::{Client, NO_ROUTE, Side, record::Record};
 use crate::{
     accept::Worker,
+    clock::{Ticks, Watch},
     http::attempt::NO_BACKEND,
     load::StreamPlace,
-    proxy_protocol::{self, Addresses},
-    random,
+    proxy_protocol, random,
     shared::Shared,
     upstream::{Choice, connections::Open, dial::Permitted, tls::Offer},
 };
@@ -22,6 +27,14 @@ pub(super) struct Connected {
     pub(super) open: Open,
     pub(super) in_flight: InFlight,
     pub(super) place: StreamPlace,
+}
+
+/// The addresses of a client, for backends that receive them.
+pub(super) struct ClientAddresses<'s> {
+    pub(super) client: Client,
+    /// The address that the client connected to, if a PROXY header says so.
+    pub(super) local: Option<IpAddr>,
+    pub(super) side: &'s Side,
 }
 
 /// Why there is none.
@@ -36,15 +49,16 @@ const BROKEN: Failure = (Rejection::BrokenBackend, "the backend is invalid");
 const UNREACHABLE: Failure = (Rejection::BadGateway, "the backend could not be reached");
 const TOO_SLOW: Failure = (Rejection::Timeout, "the backend did not accept the connection in time");
 
-/// Connects to the backend of a stream's rule, and notes in its record which one that is. `client`: its address and the
-/// one that it connected to, for backends that are told.
+/// Connects to the backend of a stream's rule, and notes in its record which one that is. `watch` is for the time limit of
+/// an attempt.
 ///
 /// # Errors
 /// Where there is no connection.
 pub(super) async fn connect(
     worker: &Worker,
     record: &mut Record<'_>,
-    client: Addresses,
+    watch: &Watch,
+    from: &ClientAddresses<'_>,
 ) -> Result<Connected, Failure> {
     let Some(rule) = record.rule() else { return Err(NO_ROUTE) };
     let most = worker.shared.max_streams_of_worker();
@@ -59,7 +73,7 @@ pub(super) async fn connect(
         let Choice { in_flight, address, others, .. } = choice.map_err(|none| none.rejection())?;
         record.attempts += 1;
         record.endpoint = Some(address.address());
-        let failure = match connect_to(address, &backend, client, &worker.shared).await {
+        let failure = match connect_to(address, &backend, from, &worker.shared, watch).await {
             Ok((side, open)) => return Ok(Connected { side, open, in_flight, place }),
             Err(failure) => failure,
         };
@@ -89,29 +103,35 @@ pub(crate) fn choose(rule: &Rule) -> Result<Arc<Backend>, Failure> {
 async fn connect_to(
     address: Permitted,
     backend: &Backend,
-    client: Addresses,
+    from: &ClientAddresses<'_>,
     shared: &Shared,
+    watch: &Watch,
 ) -> Result<(Side, Open), Failure> {
     let limit = shared.options.connect_timeout;
-    let dial = async {
-        let mut tcp = dial(address).await?;
+    let dial = pin!(async {
+        let mut tcp = address.connect().await?;
         if let Some(version) = backend.proxy_protocol {
-            tcp.write_all(&proxy_protocol::header(version, client)).await?;
+            tcp.write_all(&proxy_protocol::header(version, from.addresses()?)).await?;
         }
         io::Result::Ok(tcp)
-    };
-    let tcp = timeout(limit, dial).await.map_err(|_| TOO_SLOW)?.map_err(|_| UNREACHABLE)?;
+    });
+    watch.set(Ticks::of(limit));
+    let tcp = watch.until_due(dial).await.ok_or(TOO_SLOW)?.map_err(|_| UNREACHABLE)?;
     let open = shared.backend_connections.open(&backend.key);
     let Some(tls) = &backend.tls else { return Ok((Side::Tcp(tcp), open)) };
-    let stream = shared.backend_tls.connect(tcp, tls, Offer::Nothing, limit).await.map_err(|error| {
+    // Boxed, so that other streams do not pay for its size.
+    let stream = Box::pin(shared.backend_tls.connect(tcp, tls, Offer::Nothing, limit)).await;
+    let stream = stream.map_err(|error| {
         shared.backend_tls.note(&backend.key, address.address(), &error);
         error.rejection()
     })?;
     Ok((Side::Backend(Box::new(stream)), open))
 }
 
-async fn dial(address: Permitted) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect(address.address()).await?;
-    tcp.set_nodelay(true)?;
-    Ok(tcp)
+impl ClientAddresses<'_> {
+    fn addresses(&self) -> io::Result<proxy_protocol::Addresses> {
+        let Self { client, local, side } = self;
+        let local = local.map_or_else(|| side.local_addr().map(|local| local.ip()), Ok)?;
+        Ok((client.peer, SocketAddr::new(local, client.port)))
+    }
 }

@@ -5,7 +5,7 @@
 use std::{
     future::poll_fn,
     io,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -76,16 +76,15 @@ impl Relay {
     /// A stream. `early` holds the bytes that were already read from the client; they are forwarded first. The stream
     /// ends if no bytes move for `idle`. With `refuses_proxy_header`, it ends if the client begins with a PROXY header.
     pub(super) fn new(
-        client: Side,
-        backend: Side,
+        (client, backend): (Side, Side),
         early: Vec<u8>,
-        idle: Duration,
+        (watch, idle): (Watch, Duration),
         refuses_proxy_header: bool,
     ) -> Self {
         let buffer = if early.is_empty() { Buffer::default() } else { Buffer::of(&early) };
         let beginning = refuses_proxy_header.then(Beginning::default);
         let up = Way { buffer, beginning, ..Way::default() };
-        let (idle, watch) = (Ticks::of(idle), Watch::new());
+        let idle = Ticks::of(idle);
         watch.set(idle);
         Self { client, backend, up, down: Way::default(), idle, watch }
     }
@@ -98,7 +97,7 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>, record: &mut Record<'_>) -> Poll<End> {
         self.watch.set_waker(cx.waker());
         let Self { client, backend, up, down, .. } = self;
-        let results = (up.poll(cx, client, backend), down.poll(cx, backend, client));
+        let results = (up.poll(cx, client, backend, down.state), down.poll(cx, backend, client, up.state));
         let moved = record.moved(Moved { received: up.moved, sent: down.moved });
         match results {
             (Err(broken), _) => {
@@ -135,9 +134,15 @@ impl Way {
         }
     }
 
-    /// Moves the bytes that can be moved now.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Side, to: &mut Side) -> Result<(), Broken> {
-        while !self.is_over() && self.poll_step(cx, from, to)?.is_ready() {}
+    /// Moves the bytes that can be moved now. `back` is the state of the other direction.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Side,
+        to: &mut Side,
+        back: State,
+    ) -> Result<(), Broken> {
+        while !self.is_over() && self.poll_step(cx, from, to, back)?.is_ready() {}
         Ok(())
     }
 
@@ -147,6 +152,7 @@ impl Way {
         cx: &mut Context<'_>,
         from: &mut Side,
         to: &mut Side,
+        back: State,
     ) -> Result<Poll<()>, Broken> {
         if !self.buffer.is_empty() {
             let written = to.poll_write(cx, self.buffer.bytes());
@@ -155,6 +161,11 @@ impl Way {
         if self.state == State::Ending {
             self.pipe = None;
             self.buffer.give_back();
+            if back == State::Ended && to.plain().is_some() {
+                // Both sides have sent all their bytes. Closing the socket, which follows, ends the connection as well.
+                self.state = State::Ended;
+                return Ok(Poll::Ready(()));
+            }
             // An error does not matter: a peer that is gone need not be told of the end.
             return Ok(to.poll_shutdown(cx).map(|_| self.state = State::Ended));
         }
@@ -164,10 +175,7 @@ impl Way {
         {
             return step;
         }
-        if !self.buffer.is_lent() {
-            self.buffer = Buffer::take(self.size);
-        }
-        match from.poll_read(cx, self.buffer.room()) {
+        match self.poll_read(cx, from) {
             Poll::Ready(read) => self.read(read.map_err(|_| Broken::Unreadable)?)?,
             Poll::Pending => {
                 self.buffer.give_back();
@@ -175,6 +183,17 @@ impl Way {
             }
         }
         Ok(Poll::Ready(()))
+    }
+
+    /// Reads into the buffer. Takes one only if there may be something to read.
+    fn poll_read(&mut self, cx: &mut Context<'_>, from: &mut Side) -> Poll<io::Result<usize>> {
+        if let Some(tcp) = from.plain() {
+            ready!(tcp.poll_read_ready(cx))?;
+        }
+        if !self.buffer.is_lent() {
+            self.buffer = Buffer::take(self.size);
+        }
+        from.poll_read(cx, self.buffer.room())
     }
 
     /// Does what [`Self::poll_step`] does, through a pipe. Returns `None` if no pipe is used.

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -32,6 +33,11 @@ impl Side {
             Self::Tcp(tcp) => Some(tcp),
             Self::Client(_) | Self::Backend(_) => None,
         }
+    }
+
+    /// Returns the address that the connection has on this machine.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp().local_addr()
     }
 
     fn tcp(&self) -> &TcpStream {

@@ -2,13 +2,16 @@
 //! resolved. Nothing else makes a [`Permitted`], and nothing else can be connected to.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{IpAddr, SocketAddr},
 };
 
+use nix::libc;
 use portcullis_routing::{
     ClusterAddresses, ExternalNames, RouteKind, ServiceName, Special, address::embedded,
 };
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{io::Interest, net::TcpStream};
 
 /// Whether backends may be on this machine: at loopback, or at an address of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,6 +154,28 @@ impl Permitted {
     /// The address.
     pub(crate) fn address(self) -> SocketAddr {
         self.0
+    }
+
+    /// Opens a TCP connection to the address, which sends small writes without delay.
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub(crate) async fn connect(self) -> io::Result<TcpStream> {
+        let domain = Domain::for_address(self.0);
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&self.0.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+            _ => {}
+        }
+        let tcp = TcpStream::from_std(socket.into())?;
+        // If there is an error, the socket is reported as closed. Otherwise the kernel need not be asked for it.
+        if tcp.ready(Interest::WRITABLE).await?.is_write_closed()
+            && let Some(error) = tcp.take_error()?
+        {
+            return Err(error);
+        }
+        Ok(tcp)
     }
 }
 
@@ -341,5 +366,14 @@ mod tests {
         ] {
             assert_eq!(check(Refused, names, address, origin), want, "{names} {address} {origin:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_sends_without_delay_or_is_refused() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Permitted(listener.local_addr().unwrap());
+        assert!(address.connect().await.unwrap().nodelay().unwrap());
+        drop(listener);
+        assert_eq!(address.connect().await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

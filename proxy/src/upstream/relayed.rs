@@ -8,7 +8,7 @@
 //! pingora keeps a connection in its pool only if that has a file descriptor, hence the pair of sockets. Towards pingora
 //! the connection is one without TLS.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use pingora_core::{
@@ -54,7 +54,7 @@ impl L4Connect for Relayed {
     async fn connect(&self, _: &PeerAddress) -> Result<Stream> {
         let Self { shared, backend, tls, limit, .. } = self;
         let address = self.address.address();
-        let tcp = self.dial(address).await?;
+        let tcp = self.dial().await?;
         let stream = shared.backend_tls.connect(tcp, tls, Offer::of(backend.protocol), *limit).await;
         let stream = stream.map_err(|error| {
             shared.backend_tls.note(&backend.key, address, &error);
@@ -100,11 +100,11 @@ async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + U
 }
 
 impl Relayed {
-    async fn dial(&self, address: SocketAddr) -> Result<TcpStream> {
+    async fn dial(&self) -> Result<TcpStream> {
+        let address = self.address.address();
         let late = |_| Error::explain(ErrorType::ConnectTimedout, format!("connecting to {address}"));
-        let tcp = timeout(self.limit, TcpStream::connect(address)).await.map_err(late)?;
+        let tcp = timeout(self.limit, self.address.connect()).await.map_err(late)?;
         let tcp = tcp.or_err(ErrorType::ConnectError, "no TCP connection")?;
-        tcp.set_nodelay(true).or_err(ErrorType::SocketError, "TCP_NODELAY")?;
         if let Some(liveness) = self.liveness {
             let probes = liveness.probe_interval();
             let keepalive = TcpKeepalive::new().with_time(probes).with_interval(probes).with_retries(3);

@@ -21,7 +21,7 @@ impl Rig {
     async fn new(most: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Arc::new(Endpoint::new(listener.local_addr().unwrap()));
-        Self { pool: Pool { stacks: HashMap::new(), len: 0, most }, listener, endpoint }
+        Self { pool: pool(&IdleLimit::new(most, 1)), listener, endpoint }
     }
 
     fn identity(&self) -> Identity {
@@ -53,6 +53,10 @@ impl Rig {
         assert_eq!(self.pool.len, idle);
         taken
     }
+}
+
+fn pool(limit: &Arc<IdleLimit>) -> Pool {
+    Pool { part: Part::new(limit), ..Pool::default() }
 }
 
 fn port(connection: &Connection) -> u16 {
@@ -134,4 +138,34 @@ async fn the_oldest_make_room() {
     let lent = [0; 3].map(|_| port(&rig.take(Any).unwrap()));
     let ports: Vec<_> = ends.iter().map(|end| end.peer_addr().unwrap().port()).collect();
     assert_eq!(lent, [ports[4], ports[3], ports[2]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_needs_more_gets_it_from_one_that_does_not() {
+    tokio::spawn(clock::run());
+    let limit = IdleLimit::new(4, 2);
+    let [mut busy, mut other] = [Rig::new(0).await, Rig::new(0).await];
+    (busy.pool, other.pool) = (pool(&limit), pool(&limit));
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        ends.push(other.add(None).await);
+    }
+    for _ in 0..2 {
+        ends.push(busy.add(None).await);
+    }
+    assert_eq!((other.pool.len, busy.pool.len), (3, 1));
+    // Connections that were used lately stay, although the other worker needs more.
+    other.pool.sweep();
+    assert_eq!(other.pool.len, 3);
+    tokio::time::sleep(KEPT_IF_WANTED + Duration::from_secs(1)).await;
+    other.pool.sweep();
+    assert_eq!(other.pool.len, 3, "it is not wanted any more");
+    ends.push(busy.add(None).await);
+    other.pool.sweep();
+    assert_eq!(other.pool.len, 0);
+    other.pool.sweep();
+    for _ in 0..4 {
+        ends.push(busy.add(None).await);
+    }
+    assert_eq!(busy.pool.len, 3, "one is left to the other worker");
 }

@@ -42,7 +42,7 @@ type Request = JoinHandle<Result<Lent, ConnectError>>;
 
 impl Backend {
     fn new() -> Self {
-        POOL.with_borrow_mut(|pool| *pool = Pool { stacks: HashMap::new(), len: 0, most: 1000 });
+        POOL.set(pool(&IdleLimit::new(1000, 1)));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self { listener: Rc::new(listener), ends: Rc::default(), begun: Rc::default(), making: Rc::default() }
     }
