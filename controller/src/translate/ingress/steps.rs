@@ -143,9 +143,10 @@ impl Compiler<'_> {
         let mut pattern = None;
         if matches!(place.matched, Matched::Regex(_)) && target.contains('$') {
             self.spend(GroupPattern::COST)?;
-            pattern = Some(GroupPattern::compile(&place.text).map_err(|error| of_target(&error))?);
+            let compiled = self.host.pools.patterns.group_pattern(&place.text);
+            pattern = Some(compiled.map_err(|error| of_target(&error))?);
         }
-        let names = pattern.as_ref().map_or_else(Vec::new, GroupPattern::names);
+        let names = pattern.as_ref().map_or_else(Vec::new, |pattern| pattern.names());
         let target = Template::parse(target, &names).map_err(|error| of_target(&error))?;
         let mut steps = vec![Step::RewriteTarget(Box::new(RewriteTarget { pattern, target }))];
         if let Some(prefix) = forwarded_prefix {
