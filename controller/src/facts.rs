@@ -164,7 +164,7 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             mirroring: _,
             risk: _,
             ciphers,
-        } = annotations;
+        } = &**annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
         let of_hosts =
             (auth_tls, ciphers, server_alias, redirects.from_to_www, canary.is_some(), passthrough);

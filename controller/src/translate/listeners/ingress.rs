@@ -123,7 +123,7 @@ fn without_closed_aliases(ingress: &Arc<Ingress>, settings: &Settings) -> Arc<In
         return Arc::clone(ingress);
     }
     let mut cut = Ingress::clone(ingress);
-    cut.annotations.server_alias.hosts.clear();
+    Arc::make_mut(&mut cut.annotations).server_alias.hosts.clear();
     Arc::new(cut)
 }
 
