@@ -33,6 +33,8 @@ pub enum Fact {
     IngressClasses,
     /// The hosts, TLS sections and classes of all Ingresses.
     IngressHosts,
+    /// The same of one Ingress.
+    HostsOf(ObjectKey),
     /// The endpoints of a Service or an XBackend.
     EndpointsOf(ObjectKey),
     /// The Pods of a namespace.
@@ -162,17 +164,19 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
             passthrough,
             pacing: _,
             mirroring: _,
-            risk: _,
+            risk,
             ciphers,
-        } = annotations;
+        } = &**annotations;
         let hosts: Vec<_> = rules.iter().map(|rule| &rule.host).collect();
         let of_hosts =
             (auth_tls, ciphers, server_alias, redirects.from_to_www, canary.is_some(), passthrough);
-        let closes = (unserved, rewrite.may_make_regex(), own_tls, of_hosts);
+        // An Ingress that is too risky loses the other names of its hosts.
+        let risk = risk.filter(|_| !server_alias.hosts.is_empty());
+        let closes = (unserved, rewrite.may_make_regex(), own_tls, risk, of_hosts);
         (meta.created, class, legacy_class, default_backend.is_some(), tls, hosts, closes)
     });
     if is_other {
-        facts.push(Fact::IngressHosts);
+        facts.extend([Fact::IngressHosts, Fact::HostsOf(key.clone())]);
     }
     if change.of(|ingress: &Ingress| ingress.annotations.names_url()) {
         facts.push(Fact::AddressesOf(key.clone()));

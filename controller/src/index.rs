@@ -270,8 +270,8 @@ impl Index {
         let is_live_new = self.renew_live_settings();
         // Listeners read them, and so do routes.
         self.renew_policies();
-        let are_hosts_new = self.renew_stale_listeners();
-        self.renew_owners(are_hosts_new);
+        let ingresses = self.renew_stale_listeners();
+        self.renew_owners(ingresses);
         // Ownership of hostnames can change which listeners are refused, but not which listeners routes attach to.
         self.renew_stale_listeners();
         let translator = routes::Translator {

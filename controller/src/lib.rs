@@ -10,6 +10,7 @@ pub mod cluster;
 mod controller;
 pub mod facts;
 pub mod index;
+mod interned;
 pub mod ir;
 pub mod kinds;
 pub mod migrate;

@@ -10,8 +10,8 @@ mod index_support;
 use std::{collections::BTreeMap, sync::Arc};
 
 use index_support::{
-    Bits, UIDS, edited, fingerprints, made_anew, manifest, read, renamed, sharing_ingress, sharing_services,
-    spoilt, stream_gateway, stream_route, turned,
+    Bits, UIDS, beside_hosts, edited, fingerprints, host_ingress, made_anew, manifest, own_ingress_class,
+    read, renamed, sharing_ingress, sharing_services, spoilt, stream_gateway, stream_route, turned,
 };
 use portcullis_controller::{
     Bindings, Index, Publication, Settings,
@@ -129,6 +129,28 @@ proptest! {
             }
         }
         running.compare()?;
+    }
+
+    /// Ingresses that name the same few hosts: as names of their own, other names, redirected ones, and under wildcards.
+    #[test]
+    fn hosts_are_served_as_all_their_ingresses_define(
+        events in prop::collection::vec((0..12u8, any::<u64>()), 1..60),
+        default_certificate: bool,
+    ) {
+        let mut running = Running::new(settings(default_certificate, false));
+        running.apply(class());
+        running.apply(own_ingress_class());
+        for (event, bits) in events {
+            match event {
+                0..6 => running.apply(host_ingress(&mut Bits::new(bits))),
+                6 => running.remove(read(&host_ingress(&mut Bits::new(bits))).unwrap().meta().key.clone()),
+                7 => running.recreate(bits),
+                8 => running.apply(beside_hosts(&mut Bits::new(bits))),
+                _ => running.compare()?,
+            }
+        }
+        running.compare()?;
+        running.compare_beside_table()?;
     }
 
     #[test]

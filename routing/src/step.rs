@@ -88,8 +88,8 @@ pub enum Step {
     /// CORS: answers a preflight, and its headers take precedence in any other response. Boxed: it is four times as large
     /// as the others.
     Cors(Box<Cors>),
-    /// The same for an Ingress.
-    IngressCors(Box<IngressCors>),
+    /// The same for an Ingress. It is an `Arc` because Ingresses with the same annotations share it.
+    IngressCors(Arc<IngressCors>),
     /// A redirect of an Ingress. Boxed, since few requests get one.
     IngressRedirect(Box<IngressRedirect>),
     /// `rewrite-target` of an Ingress: replaces the path, or redirects the client. Boxed, since it is large.

@@ -33,7 +33,7 @@ fn is_same_at((port, host): &Place, one: &Certificates, other: &Certificates) ->
     match (at(one), at(other)) {
         (Some(one), Some(other)) => {
             let (these, those) = (&one.certificates, &other.certificates);
-            one.client_auth == other.client_auth
+            (&one.client_auth, &one.ciphers) == (&other.client_auth, &other.ciphers)
                 && these.len() == those.len()
                 && these.iter().zip(those).all(|(a, b)| Arc::ptr_eq(a, b))
         }

@@ -54,6 +54,12 @@ impl Dependencies {
         }
     }
 
+    /// Returns whether a unit read a fact.
+    pub(super) fn has_read(&self, unit: &Unit, fact: &Fact) -> bool {
+        let (Some(unit), Some(fact)) = (self.units.find(unit), self.facts.find(fact)) else { return false };
+        self.reads.get(unit as usize).is_some_and(|reads| reads.binary_search(&fact).is_ok())
+    }
+
     /// The units that read a fact, or found it missing.
     pub(super) fn readers(&self, fact: &Fact) -> impl Iterator<Item = &Unit> {
         let readers = self.facts.find(fact).map(|fact| self.readers[fact as usize].all());

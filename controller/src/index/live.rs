@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Index;
+use super::{Index, listeners::RenewedIngresses};
 use crate::{
     Problem,
     facts::Fact,
@@ -59,10 +59,10 @@ impl Index {
         self.is_settings_map_new = false;
     }
 
-    /// Updates the owners of hostnames from the stale routes, and from all Ingresses if their hosts were translated
-    /// again, since a change of an Ingress's hosts or class makes them stale. Units that read the owner of a
-    /// hostname become stale when it changes.
-    pub(super) fn renew_owners(&mut self, are_hosts_new: bool) {
+    /// Updates the owners of hostnames from the stale routes, and from the Ingresses whose hosts were translated again,
+    /// since a change of an Ingress's hosts or class makes them stale. Units that read the owner of a hostname become
+    /// stale when it changes.
+    pub(super) fn renew_owners(&mut self, ingresses: RenewedIngresses) {
         if !self.settings.live.entrance.first_namespace_owns {
             self.owners = None;
             return;
@@ -71,10 +71,13 @@ impl Index {
             None => self.snapshot.routes.keys().cloned().collect(),
             Some(_) => self.units.stale.routes.iter().cloned().collect(),
         };
-        if are_hosts_new || self.owners.is_none() {
-            keys.extend(self.snapshot.ingresses.keys().cloned());
-            let known = self.owners.iter().flat_map(HostOwners::ingresses);
-            keys.extend(known.filter(|key| !self.snapshot.ingresses.contains_key(*key)).cloned());
+        match ingresses {
+            RenewedIngresses::These(ingresses) if self.owners.is_some() => keys.extend(ingresses),
+            RenewedIngresses::These(_) | RenewedIngresses::All => {
+                keys.extend(self.snapshot.ingresses.keys().cloned());
+                let known = self.owners.iter().flat_map(HostOwners::ingresses);
+                keys.extend(known.filter(|key| !self.snapshot.ingresses.contains_key(*key)).cloned());
+            }
         }
         let owners = self.owners.get_or_insert_with(HostOwners::default);
         let reader = Reader::new(&self.snapshot, &self.settings, None);

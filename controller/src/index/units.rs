@@ -12,8 +12,10 @@ use crate::{facts::Fact, ir::ObjectKey, kinds::StatusShape, status::Report, tran
 pub(super) enum Unit {
     /// The listeners of a Gateway or a ListenerSet, regardless of all others.
     Listeners(ObjectKey),
-    /// The hosts of all Ingresses, as listeners.
+    /// What the hosts of all Ingresses, as listeners, have in common.
     IngressHosts,
+    /// The hosts of one Ingress, as listeners.
+    HostsOf(ObjectKey),
     /// A route, with its status.
     Route(ObjectKey),
     /// The Ingresses of a host.
@@ -43,6 +45,7 @@ impl Unit {
             Fact::Outcome(key) => Some(Self::Status(key.clone())),
             Fact::PatternsOf(key) | Fact::StreamsOf(key) => Some(Self::Route(key.clone())),
             Fact::ListenerAt(host) => Some(Self::IngressHost(host.clone())),
+            Fact::HostsOf(key) => Some(Self::HostsOf(key.clone())),
             Fact::Existence(_)
             | Fact::Gateways
             | Fact::ListenerSets
@@ -83,8 +86,10 @@ pub(super) struct Units {
 pub(super) struct Stale {
     /// The Gateways and ListenerSets whose listeners have to be translated again.
     pub(super) listeners: BTreeSet<ObjectKey>,
-    /// Whether the hosts of Ingresses, as listeners, have to be translated again.
+    /// Whether the hosts of all Ingresses, as listeners, have to be translated again.
     pub(super) are_ingress_hosts_stale: bool,
+    /// The Ingresses whose hosts, as listeners, have to be translated again.
+    pub(super) ingresses: BTreeSet<ObjectKey>,
     pub(super) routes: BTreeSet<ObjectKey>,
     pub(super) ingress_hosts: BTreeSet<HostPattern>,
     pub(super) policies: BTreeSet<ObjectKey>,
@@ -134,6 +139,12 @@ impl Units {
         reads.retain(|fact| Unit::about(fact).as_ref() != Some(&unit));
         self.dependencies.record(unit, reads);
     }
+
+    /// Records what was read of one Ingress for its hosts, beside what all of them have in common.
+    pub(super) fn record_hosts_of(&mut self, ingress: ObjectKey, mut reads: Vec<Fact>) {
+        reads.retain(|fact| !self.dependencies.has_read(&Unit::IngressHosts, fact));
+        self.dependencies.record(Unit::HostsOf(ingress), reads);
+    }
 }
 
 impl Stale {
@@ -141,6 +152,7 @@ impl Stale {
         match unit {
             Unit::Listeners(key) => drop(self.listeners.insert(key.clone())),
             Unit::IngressHosts => self.are_ingress_hosts_stale = true,
+            Unit::HostsOf(key) => drop(self.ingresses.insert(key.clone())),
             Unit::Route(key) => drop(self.routes.insert(key.clone())),
             Unit::IngressHost(host) => drop(self.ingress_hosts.insert(host.clone())),
             Unit::Policy(key) => drop(self.policies.insert(key.clone())),

@@ -5,7 +5,7 @@ mod auth;
 mod balancing;
 mod tls;
 
-use std::{cmp::Reverse, collections::BTreeSet, fmt};
+use std::{cmp::Reverse, collections::BTreeSet, fmt, sync::Arc};
 
 use portcullis_routing::HostPattern;
 
@@ -39,7 +39,8 @@ pub struct Ingress {
     pub default_backend: Option<IngressBackend>,
     pub tls: TlsSections,
     pub rules: IngressRules,
-    pub annotations: Annotations,
+    /// Ingresses with the same annotations share them.
+    pub annotations: Arc<Annotations>,
     /// Why it is refused as a whole. Such an Ingress has no rules.
     pub refused: Option<Box<str>>,
 }
@@ -83,7 +84,7 @@ impl Ingress {
             default_backend: Some(backend),
             tls: TlsSections::default(),
             rules: IngressRules::default(),
-            annotations: Annotations::default(),
+            annotations: Arc::default(),
             refused: None,
         }
     }

@@ -2,7 +2,7 @@
 
 pub(super) mod annotations;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, IngressBackend as WrittenBackend, IngressRule as WrittenRule, IngressSpec,
@@ -58,7 +58,7 @@ pub(crate) fn read(
         default_backend,
         tls: tls.into(),
         rules: rules.into(),
-        annotations: read,
+        annotations: annotations::shared(annotations, read),
         refused: None,
     };
     Some(match refused {
@@ -70,7 +70,8 @@ pub(crate) fn read(
 /// An Ingress that is refused because of an annotation: it keeps its hosts, and has no paths there.
 fn without_paths(ingress: Ingress, why: Box<str>) -> Ingress {
     let hosts = ingress.rules.iter().map(|rule| IngressRule { host: rule.host.clone(), paths: Vec::new() });
-    let annotations = ingress::Annotations { unserved: ingress.annotations.unserved, ..Default::default() };
+    let unserved = ingress.annotations.unserved.clone();
+    let annotations = Arc::new(ingress::Annotations { unserved, ..Default::default() });
     let rules = hosts.collect::<Vec<_>>().into();
     Ingress {
         rules,

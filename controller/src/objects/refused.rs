@@ -69,7 +69,7 @@ pub(super) fn object(
                 default_backend: None,
                 tls: Default::default(),
                 rules: rules.into(),
-                annotations: Annotations { unserved, ..Default::default() },
+                annotations: Arc::new(Annotations { unserved, ..Default::default() }),
                 refused,
             }
             .into()

@@ -99,12 +99,24 @@ pub struct IngressBackends {
 /// The claims about a Service's port. The oldest comes first.
 #[derive(Debug, Default)]
 struct Record {
-    uses: BTreeMap<(Arc<Age>, HostPattern), Option<Arc<Said>>>,
+    uses: Uses,
     canaries: BTreeSet<(Arc<Age>, HostPattern, Alternative)>,
     astray: BTreeSet<(Arc<Age>, HostPattern)>,
     /// What was made of them; `None` is the default.
     settled: Option<Arc<IngressBackend>>,
 }
+
+/// The Ingresses that use a Service's port, at each of their hosts, and what each says. Nearly every port is used by one.
+#[derive(Debug, Default)]
+enum Uses {
+    #[default]
+    None,
+    One(Use, Option<Arc<Said>>),
+    Many(BTreeMap<Use, Option<Arc<Said>>>),
+}
+
+/// An Ingress by its age, and a host.
+type Use = (Arc<Age>, HostPattern);
 
 impl IngressBackends {
     /// Records the claims of a host in place of those from before.
@@ -151,11 +163,52 @@ impl IngressBackends {
     }
 }
 
+impl Uses {
+    fn insert(&mut self, of: Use, said: Option<Arc<Said>>) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(of, said),
+            Self::One(other, _) if other == of => Self::One(of, said),
+            Self::One(other, before) => Self::Many([(other, before), (of, said)].into()),
+            Self::Many(mut all) => {
+                all.insert(of, said);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn remove(&mut self, of: &Use) {
+        match self {
+            Self::One(other, _) if other == of => *self = Self::None,
+            Self::None | Self::One(..) => {}
+            Self::Many(all) => {
+                all.remove(of);
+                if all.is_empty() {
+                    *self = Self::None;
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// What they say, the oldest Ingress first.
+    fn said(&self) -> impl DoubleEndedIterator<Item = &Option<Arc<Said>>> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(_, said) => (Some(said), None),
+            Self::Many(all) => (None, Some(all)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(BTreeMap::values))
+    }
+}
+
 impl Record {
     fn add(&mut self, host: &HostPattern, Claim { age, what, .. }: &Claim) {
         let (age, host) = (Arc::clone(age), host.clone());
         match what {
-            Claimed::Use(said) => drop(self.uses.insert((age, host), said.clone())),
+            Claimed::Use(said) => self.uses.insert((age, host), said.clone()),
             Claimed::Canary(canary) => drop(self.canaries.insert((age, host, canary.clone()))),
             Claimed::Astray => drop(self.astray.insert((age, host))),
         }
@@ -164,7 +217,7 @@ impl Record {
     fn remove(&mut self, host: &HostPattern, Claim { age, what, .. }: &Claim) {
         let (age, host) = (Arc::clone(age), host.clone());
         match what {
-            Claimed::Use(_) => drop(self.uses.remove(&(age, host))),
+            Claimed::Use(_) => self.uses.remove(&(age, host)),
             Claimed::Canary(canary) => drop(self.canaries.remove(&(age, host, canary.clone()))),
             Claimed::Astray => drop(self.astray.remove(&(age, host))),
         }
@@ -175,9 +228,9 @@ impl Record {
     }
 
     fn settle(&self) -> Option<IngressBackend> {
-        let first = self.uses.values().next().cloned().flatten();
+        let first = self.uses.said().next().cloned().flatten();
         let is_canary = first.as_ref().is_some_and(|said| said.canary.is_some());
-        let said = || self.uses.values().flatten().map(|said| &said.affinity).filter(|_| !is_canary);
+        let said = || self.uses.said().flatten().map(|said| &said.affinity).filter(|_| !is_canary);
         let mut canaries: Vec<Alternative> = Vec::new();
         for (_, _, canary) in &self.canaries {
             if !canaries.iter().any(|before| before.service == canary.service) {

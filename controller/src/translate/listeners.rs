@@ -8,7 +8,9 @@
 //! states.rs    a Gateway or a ListenerSet, in the order of precedence
 //! entrance.rs  what namespaces may take of the shared addresses
 //! conflicts.rs which listener has a port and a hostname: that of the oldest object
-//! ingress.rs   the hosts of Ingresses, with or without TLS
+//! hosts.rs     the hosts of Ingresses, kept up to date
+//! named.rs     which Ingresses name which hosts
+//! ingress.rs   those hosts, with or without TLS
 //! closed.rs    which of those hosts are closed, since what protects them is not served
 //! client_auth.rs what those hosts ask of clients' certificates
 //! reach.rs     how far annotations reach that are for a whole host
@@ -27,8 +29,10 @@ mod conflicts;
 mod entrance;
 mod filters;
 mod gateways;
+mod hosts;
 mod ingress;
 mod mode;
+mod named;
 mod overlaps;
 mod passthrough;
 mod places;
@@ -62,7 +66,7 @@ use super::{
     PortUnavailable, Settings,
 };
 use crate::{
-    ir::{Gateway, Ingress, ListenerSet, ObjectKey, gateway::AllowedNamespaces},
+    ir::{Gateway, ListenerSet, ObjectKey, gateway::AllowedNamespaces},
     status::Message,
 };
 
@@ -305,8 +309,6 @@ impl std::fmt::Display for WayOut {
 /// The hosts of Ingresses.
 #[derive(Clone, Debug, Default)]
 pub struct IngressSide {
-    /// The Ingresses that are ours, the oldest first.
-    pub ours: Vec<Arc<Ingress>>,
     /// By host as the Ingress names it.
     pub hosts: BTreeMap<HostPattern, IngressHost>,
     /// What the owners of Ingresses should know of hosts, ports and certificates.

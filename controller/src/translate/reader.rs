@@ -72,6 +72,17 @@ impl<'a> Reader<'a> {
         Self { fetched, ..self }
     }
 
+    /// Reads something for another unit than the reader's: returns what was read of it beside the result.
+    pub(crate) fn apart<T>(&self, read: impl FnOnce() -> T) -> (T, Vec<Fact>) {
+        let before = self.take_noted();
+        let result = read();
+        let noted = self.take_noted();
+        if let Some(own) = &self.noted {
+            *own.borrow_mut() = before;
+        }
+        (result, noted)
+    }
+
     /// What was read since the last call.
     pub fn take_noted(&self) -> Vec<Fact> {
         self.noted.as_ref().map(RefCell::take).unwrap_or_default()
@@ -160,9 +171,21 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn ingress(&self, key: &ObjectKey) -> Option<&'a Ingress> {
         self.note_object(key);
+        self.hosts_of(key).map(|ingress| &**ingress)
+    }
+
+    /// An Ingress, for its hosts, its TLS and its class. Notes nothing: what is read of an Ingress for its hosts is a unit of
+    /// its own, which is stale whenever these change.
+    pub(crate) fn hosts_of(&self, key: &ObjectKey) -> Option<&'a Arc<Ingress>> {
         let default = || self.settings.default_backend.as_ref().map(|default| &default.ingress);
-        let found = self.snapshot.ingresses.get(key).or_else(|| default().filter(|own| own.meta.key == *key));
-        found.map(|ingress| &**ingress)
+        let found = self.snapshot.ingresses.get(key);
+        found.or_else(|| default().filter(|own| own.meta.key == *key))
+    }
+
+    /// The same of all Ingresses.
+    pub(crate) fn hosts_of_all(&self) -> impl Iterator<Item = &'a Arc<Ingress>> + use<'a> {
+        let default = self.settings.default_backend.iter().map(|default| &default.ingress);
+        self.snapshot.ingresses.values().chain(default)
     }
 
     /// All of them, for their hosts, their TLS and their classes.

@@ -274,7 +274,9 @@ spec: {{ ingressClassName: portcullis, rules: [{{ host: a.example.com }}]{rest} 
     let is_changed = |text: &str| {
         let first = snapshot(&ingress("one", ""));
         let mut all = listeners(&Reader::new(&first, &settings, None), &pools);
-        all.translate_ingresses(&Reader::new(&snapshot(text), &settings, None), &pools).contains(&host)
+        all.translate_ingresses(&Reader::new(&snapshot(text), &settings, None), &pools, None)
+            .facts
+            .contains(&host)
     };
     assert!(!is_changed(&ingress("one", ", tls: []")));
     for (what, other) in [

@@ -1,6 +1,7 @@
 //! A manifest of each kind.
 
 mod gateways;
+mod hosts;
 mod routes;
 mod sharing;
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::{Bits, CLASSES, HOSTS, INGRESS_CLASSES, NAMES, NAMESPACES, PATHS, TIMES};
 pub(crate) use gateways::stream_gateway;
 use gateways::{gateway, gateway_class, gateway_service, listener_set, parameters};
+pub(crate) use hosts::{beside_hosts, host_ingress, own_ingress_class};
 pub(crate) use routes::stream_route;
 use routes::{grpc_route, http_route, port_route, tls_route};
 use sharing::of_services;

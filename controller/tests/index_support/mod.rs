@@ -10,7 +10,10 @@ use portcullis_routing::PortKey;
 use portcullis_tls::Certificates;
 use serde_json::{Value, json};
 
-pub(crate) use manifests::{sharing_ingress, sharing_services, stream_gateway, stream_route};
+pub(crate) use manifests::{
+    beside_hosts, host_ingress, own_ingress_class, sharing_ingress, sharing_services, stream_gateway,
+    stream_route,
+};
 
 use manifests::manifest_of;
 

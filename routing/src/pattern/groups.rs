@@ -9,7 +9,6 @@ use crate::template::Groups;
 
 /// A regular expression that is searched for in a text, without regard to case, for the texts of its groups: nginx'
 /// `rewrite "(?i)text"`.
-#[derive(Clone)]
 pub struct GroupPattern {
     text: Box<str>,
     regex: meta::Regex,
@@ -34,9 +33,13 @@ impl GroupPattern {
         if text.len() > MAX_PATTERN {
             return Err(InvalidPattern::TooLong(text.len()));
         }
+        // A search begins at the start of a path and ends in it: there is nothing to skip for a prefilter, and a one-pass
+        // automaton would be used only where the regular expression begins with `^`. Both are several times as large as the
+        // rest.
         let config = meta::Config::new()
             .nfa_size_limit(Some(MAX_COMPILED))
-            .onepass_size_limit(Some(MAX_COMPILED / 2))
+            .onepass(false)
+            .auto_prefilter(false)
             .hybrid(false)
             .dfa(false);
         let syntax = regex_automata::util::syntax::Config::new().case_insensitive(true);

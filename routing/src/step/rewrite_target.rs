@@ -1,5 +1,7 @@
 //! `rewrite-target` of Ingresses: a path with groups of a regular expression, and with variables.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewriteTarget {
     /// The regular expression for the decoded path; `None` if the target has no groups.
-    pub pattern: Option<GroupPattern>,
+    pub pattern: Option<Arc<GroupPattern>>,
     /// The new path, or the URL to which the client is redirected.
     pub target: Template,
 }
@@ -75,7 +77,7 @@ mod tests {
             headers: &headers,
             groups: &NoGroups,
         };
-        let rewrite = RewriteTarget { pattern: Some(pattern), target };
+        let rewrite = RewriteTarget { pattern: Some(Arc::new(pattern)), target };
         (rewrite.path(&values).unwrap(), rewrite.redirect(&values).unwrap().map(|(_, location)| location))
     }
 

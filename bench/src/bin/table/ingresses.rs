@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Result, ensure};
-use portcullis_bench::ingresses::ingress;
+use portcullis_bench::ingresses::{host, ingress};
 use portcullis_controller::snapshot::Change;
 
 use crate::{Edit, IN_ONE_FILE, changes, publish_first, service, slice};
@@ -14,9 +14,15 @@ const EDITS: usize = 501;
 pub(crate) fn edits(count: usize) -> Result<()> {
     let objects: Vec<Change> = (0..count).flat_map(|i| changes(&objects_of(i)).collect::<Vec<_>>()).collect();
     println!("\n{count} Ingresses with ten annotations, each with a host and a Service");
-    let (mut index, mut statuses, served) = publish_first(objects)?;
-    let edit = Edit { name: "one Ingress edited", published: true, text: edited };
-    let served = edit.measure(&mut index, &mut statuses, served, count, EDITS)?;
+    let (mut index, mut statuses, mut served) = publish_first(objects)?;
+    let edits = [
+        Edit { name: "one Ingress edited", published: true, text: edited },
+        Edit { name: "one Ingress edited, new host", published: true, text: moved },
+        Edit { name: "one Ingress created", published: true, text: created },
+    ];
+    for edit in edits {
+        served = edit.measure(&mut index, &mut statuses, served, count, EDITS)?;
+    }
     let hosts = served.table.ports.values().map(|port| port.listeners.len()).sum::<usize>();
     ensure!(hosts >= count, "not all hosts are served");
     Ok(())
@@ -39,4 +45,13 @@ fn objects_of(i: usize) -> String {
 
 fn edited(i: usize, edit: usize) -> String {
     ingress(i, edit, &format!("service-{i}"))
+}
+
+fn moved(i: usize, edit: usize) -> String {
+    edited(i, edit).replace(&host(i), &format!("moved-{edit}-{}", host(i)))
+}
+
+/// An Ingress beside the others, with the Service of one of them.
+fn created(i: usize, edit: usize) -> String {
+    ingress(1_000_000 + edit, edit, &format!("service-{i}"))
 }

@@ -16,7 +16,7 @@ use super::auth::{ExternalAuth, ServiceTarget};
 use super::{Affinity, Balancing, Canary, Hashing};
 
 /// The annotations of an Ingress, read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
     pub access: Access,
     pub limits: Limits,
@@ -27,7 +27,7 @@ pub struct Annotations {
     pub redirects: Redirects,
     pub rewrite: Rewrite,
     /// `enable-cors` and `cors-*`.
-    pub cors: Option<IngressCors>,
+    pub cors: Option<Arc<IngressCors>>,
     pub server_alias: ServerAlias,
     pub upstream_vhost: UpstreamVhost,
     pub logs: Logs,

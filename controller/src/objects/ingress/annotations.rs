@@ -49,12 +49,17 @@ pub(in crate::objects) mod upstream;
 mod upstream_vhost;
 pub(in crate::objects) mod values;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use portcullis_routing::step::Demand;
 
 use super::annotation;
 use crate::{
+    interned::Interned,
     ir::ingress::{Annotations, Unserved, UnservedProtection},
     objects::{checks::Checks, names::quoted},
     problem::Topic,
@@ -134,6 +139,16 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
     let known = annotations.keys().filter_map(|name| find(name));
     read.risk = known.map(|known| (risk::of(known.name), known.name)).max();
     Read { annotations: read, refused }
+}
+
+/// Returns the annotations of an Ingress as one value with those of other Ingresses that are equal: many Ingresses are created
+/// from the same chart.
+pub(super) fn shared(written: &BTreeMap<String, String>, read: Annotations) -> Arc<Annotations> {
+    static IN_USE: Interned<Annotations> = Interned::new();
+    let mut hasher = DefaultHasher::new();
+    let known = written.iter().filter(|(name, _)| name.starts_with(NGINX) || name.starts_with(OURS));
+    known.for_each(|annotation| annotation.hash(&mut hasher));
+    IN_USE.share(hasher.finish(), Arc::new(read))
 }
 
 fn find(full_name: &str) -> Option<&'static Known> {

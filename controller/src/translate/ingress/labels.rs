@@ -1,51 +1,26 @@
 //! The labels of the requests of an Ingress in the metrics of ingress-nginx.
 
-use std::{
-    hash::BuildHasher,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::{hash::BuildHasher, sync::Arc};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use portcullis_routing::{HostPattern, IngressLabels, bounded_label};
 
 use super::{
     compiler::Compiler,
     paths::{self, Place},
 };
-use crate::ir::ingress::IngressBackend;
+use crate::{interned::Interned, ir::ingress::IngressBackend};
 
 /// The labels in use, each once: when an Ingress is compiled again, the counters of its unchanged paths are kept.
 #[derive(Debug, Default)]
-pub struct LabelPool(Mutex<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
+pub struct LabelPool {
     hasher: RandomState,
-    labels: HashTable<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    hash: u64,
-    labels: Weak<IngressLabels>,
+    labels: Interned<IngressLabels>,
 }
 
 impl LabelPool {
     fn labels(&self, labels: IngressLabels) -> Arc<IngressLabels> {
-        // Each change is a single insertion, so a poisoned lock guards a map that is whole.
-        let Inner { hasher, labels: known } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let hash = hasher.hash_one(&labels);
-        let mut same_hash = known.iter_hash(hash).filter_map(|known| known.labels.upgrade());
-        if let Some(found) = same_hash.find(|found| **found == labels) {
-            return found;
-        }
-        let made = Arc::new(labels);
-        if known.len() == known.capacity() {
-            known.retain(|known| known.labels.strong_count() > 0);
-        }
-        known.insert_unique(hash, Known { hash, labels: Arc::downgrade(&made) }, |known| known.hash);
-        made
+        self.labels.share(self.hasher.hash_one(&labels), Arc::new(labels))
     }
 
     /// The labels of the requests of an Ingress for which there is no room under the labels of their paths.
@@ -57,8 +32,7 @@ impl LabelPool {
 
     /// Removes labels that are no longer used.
     pub fn forget_unused(&self) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.labels.retain(|known| known.labels.strong_count() > 0);
+        self.labels.forget_unused();
     }
 }
 
@@ -110,12 +84,5 @@ mod tests {
         let first = pool.labels(labels("/"));
         assert!(Arc::ptr_eq(&first, &pool.labels(labels("/"))));
         assert!(!Arc::ptr_eq(&first, &pool.labels(labels("/other"))));
-        let before = Arc::downgrade(&first);
-        drop(first);
-        assert_eq!(before.strong_count(), 0, "the pool does not keep them");
-        (0..1000).for_each(|n| drop(pool.labels(labels(&format!("/{n}")))));
-        assert!(pool.0.lock().unwrap().labels.len() < 50);
-        pool.forget_unused();
-        assert!(pool.0.lock().unwrap().labels.is_empty());
     }
 }

@@ -53,7 +53,7 @@ impl Compiler<'_> {
         steps.extend(redirects(&site, place));
         steps.extend(hsts(&site));
         steps.extend(site.annotations.logs.is_off.then_some(Step::Unlogged));
-        steps.extend(site.annotations.cors.clone().map(|cors| Step::IngressCors(Box::new(cors))));
+        steps.extend(site.annotations.cors.clone().map(Step::IngressCors));
         steps.extend(self.external_auth(place));
         steps.extend(self.limits.clone().map(|limits| Step::Check(Check::Limits(limits))));
         steps.extend(access::steps(&site));
@@ -143,9 +143,10 @@ impl Compiler<'_> {
         let mut pattern = None;
         if matches!(place.matched, Matched::Regex(_)) && target.contains('$') {
             self.spend(GroupPattern::COST)?;
-            pattern = Some(GroupPattern::compile(&place.text).map_err(|error| of_target(&error))?);
+            let compiled = self.host.pools.patterns.group_pattern(&place.text);
+            pattern = Some(compiled.map_err(|error| of_target(&error))?);
         }
-        let names = pattern.as_ref().map_or_else(Vec::new, GroupPattern::names);
+        let names = pattern.as_ref().map_or_else(Vec::new, |pattern| pattern.names());
         let target = Template::parse(target, &names).map_err(|error| of_target(&error))?;
         let mut steps = vec![Step::RewriteTarget(Box::new(RewriteTarget { pattern, target }))];
         if let Some(prefix) = forwarded_prefix {
@@ -194,7 +195,7 @@ fn shown_port(settings: &Settings, port: u16) -> u16 {
 }
 
 fn own_tls(ingress: &Ingress) -> Vec<Step> {
-    let Annotations { passthrough, own_tls, .. } = &ingress.annotations;
+    let Annotations { passthrough, own_tls, .. } = &*ingress.annotations;
     let step = if passthrough.is_on { Step::PassedThrough } else { Step::OwnTls };
     own_tls.map(|_| step).into_iter().collect()
 }

@@ -10,7 +10,10 @@ use std::{
 
 use portcullis_routing::{ClientAuth, HostPattern, TlsMaterial, step::Demand};
 
-use super::reach::{Reach, protected_hosts};
+use super::{
+    hosts::Reads,
+    reach::{Reach, protected_hosts},
+};
 use crate::{
     ir::{Ingress, ObjectKey, ingress::AuthTls},
     status::Message,
@@ -62,12 +65,13 @@ pub(super) fn of_hosts(
     pool: &AuthoritiesPool,
     ours: &[Arc<Ingress>],
     refused: &BTreeMap<ObjectKey, BTreeSet<HostPattern>>,
+    reads: &mut Reads,
 ) -> (AskedByHost, Vec<(ObjectKey, Message)>) {
     let mut hosts: BTreeMap<HostPattern, Reach<ClientAuthOf>> = BTreeMap::new();
     let mut messages = Vec::new();
     for ingress in ours {
         let Some(asked) = &ingress.annotations.auth_tls else { continue };
-        let authorities = authorities(reader, pool, ingress, asked);
+        let authorities = reads.of(reader, ingress, || authorities(reader, pool, ingress, asked));
         if let Err(error) = &authorities {
             let text = format!(
                 "client certificates cannot be verified, so hosts with its policy respond with 403: auth-tls-secret: {}",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use portcullis_routing::{HostPattern, PortKey};
 
-use super::{ListenerRefusal, states::Owner};
+use super::{ListenerRefusal, hosts::Reads, states::Owner};
 use crate::{
     ir::{Ingress, Kind, ObjectKey, gateway::GatewayListener, live_settings::SharedEntrance},
     status::Message,
@@ -43,15 +43,22 @@ pub(super) fn is_limited(entrance: &SharedEntrance) -> bool {
 }
 
 /// Refuses what Ingresses (the oldest first) may not take beside what Gateways and ListenerSets have taken.
-pub(super) fn restrict(reader: &Reader<'_>, taken: &ByNamespace, ingresses: &[Arc<Ingress>]) -> Restricted {
+pub(super) fn restrict(
+    reader: &Reader<'_>,
+    taken: &ByNamespace,
+    ingresses: &[Arc<Ingress>],
+    reads: &mut Reads,
+) -> Restricted {
     let mut restricted = Restricted::default();
     if *reader.entrance() == SharedEntrance::default() {
         return Restricted { ingresses: ingresses.to_vec(), ..restricted };
     }
-    let mut taken = taken.clone();
+    // Only the certificates of Ingresses are counted.
+    let is_counted = reader.entrance().max_certificates.is_some();
+    let mut taken = if is_counted { taken.clone() } else { ByNamespace::new() };
     for ingress in ingresses {
         let of_namespace = taken.entry(ingress.meta.namespace().into()).or_default();
-        restricted.add(reader, ingress, of_namespace);
+        reads.of(reader, ingress, || restricted.add(reader, ingress, of_namespace));
     }
     restricted
 }
@@ -168,7 +175,9 @@ impl Restricted {
         }
         let mut cut = Ingress::clone(ingress);
         cut.rules.retain(|rule| !refused.contains(&rule.host));
-        if refused.contains(&HostPattern::Any) {
+        // Beside rules, a default backend answers for their hosts alone: no longer for any if none is left.
+        let is_without_rules = cut.rules.is_empty() && !ingress.rules.is_empty();
+        if refused.contains(&HostPattern::Any) || is_without_rules {
             cut.default_backend = None;
         }
         cut.tls.keep_secrets(|secret| !left_out.contains(secret));

@@ -105,13 +105,16 @@ impl ClassOwner {
     }
 }
 
-/// The Ingresses that are ours, the oldest first.
-pub(super) fn ours(reader: &Reader<'_>) -> Vec<Arc<Ingress>> {
-    let classes = Classes::of(reader);
-    let ours = reader.ingresses().filter(|ingress| classes.is_ours(ingress));
-    let default = reader.settings().default_backend.iter().map(|default| &default.ingress);
-    let ours = ours.chain(default).map(|ingress| without_closed_aliases(ingress, reader.settings()));
-    let mut ours: Vec<_> = ours.collect();
+/// Those of the Ingresses that are ours, the oldest first.
+pub(super) fn ours<'a>(
+    reader: &Reader<'_>,
+    ingresses: impl Iterator<Item = &'a Arc<Ingress>>,
+) -> Vec<Arc<Ingress>> {
+    let (classes, settings) = (Classes::of(reader), reader.settings());
+    // The default backend of the operator has no class.
+    let own = settings.default_backend.as_ref().map(|default| &default.ingress.meta.key);
+    let ours = ingresses.filter(|ingress| own == Some(&ingress.meta.key) || classes.is_ours(ingress));
+    let mut ours: Vec<_> = ours.map(|ingress| without_closed_aliases(ingress, settings)).collect();
     ours.sort_by_cached_key(|ingress| ingress.age());
     ours
 }
@@ -123,20 +126,20 @@ fn without_closed_aliases(ingress: &Arc<Ingress>, settings: &Settings) -> Arc<In
         return Arc::clone(ingress);
     }
     let mut cut = Ingress::clone(ingress);
-    cut.annotations.server_alias.hosts.clear();
+    Arc::make_mut(&mut cut.annotations).server_alias.hosts.clear();
     Arc::new(cut)
 }
 
 /// The hosts, without a decision yet on which port each is found.
 pub(super) fn side(
-    ours: Vec<Arc<Ingress>>,
+    ours: &[Arc<Ingress>],
     closures: BTreeMap<HostPattern, Arc<Closure>>,
     asked: AskedByHost,
     listeners: &Listeners,
     settings: &Settings,
 ) -> IngressSide {
     let mut side = IngressSide::default();
-    for ingress in &ours {
+    for ingress in ours {
         // As on ingress-nginx, it does not matter which hosts the sections name.
         let tls = !ingress.tls.is_empty();
         for host in ingress.served_hosts() {
@@ -168,9 +171,9 @@ pub(super) fn side(
             side.messages.entry(canary.meta.key.clone()).or_default().push(Message::refused(text));
         }
     }
-    inherit_tls(&ours, &mut side.hosts);
-    name_aliases(&ours, &mut side.hosts);
-    let passing = passthrough::of_hosts(&ours);
+    inherit_tls(ours, &mut side.hosts);
+    name_aliases(ours, &mut side.hosts);
+    let passing = passthrough::of_hosts(ours);
     for (host, state) in &mut side.hosts {
         state.http = listener_hostname(listeners, settings.bound_for_http().ok(), host);
         let https = settings.bound_for_https().ok();
@@ -183,20 +186,19 @@ pub(super) fn side(
         let first = passing.get(named).filter(|_| state.https.is_some() && !is_shared);
         state.passthrough = first.map(|ingress| (*ingress).clone());
     }
-    for ingress in &ours {
+    for ingress in ours {
         let messages = beside_gateways(ingress, &side.hosts, listeners, settings);
         if !messages.is_empty() {
             side.messages.entry(ingress.meta.key.clone()).or_default().extend(messages);
         }
     }
-    for (key, message) in without_ciphers(&ours, &side.hosts) {
+    for (key, message) in without_ciphers(ours, &side.hosts) {
         side.messages.entry(key).or_default().push(message);
     }
-    let of_passthrough = passthrough::messages(&ours, &side.hosts, &passing);
-    for (key, message) in closed::messages(&ours, &closures).into_iter().chain(of_passthrough) {
+    let of_passthrough = passthrough::messages(ours, &side.hosts, &passing);
+    for (key, message) in closed::messages(ours, &closures).into_iter().chain(of_passthrough) {
         side.messages.entry(key).or_default().push(message);
     }
-    side.ours = ours;
     side
 }
 

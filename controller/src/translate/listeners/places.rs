@@ -8,8 +8,11 @@ use portcullis_routing::{
     HostPattern, ListenerId, PortKey, Protocol, TlsMode, Transport, step::AddedHeaders,
 };
 
-use super::{IngressSide, Listeners, Traffic, tls};
-use crate::translate::{CertificatePool, ClassOwner, Place, Reader, Settings, of_unmatched};
+use super::{IngressSide, Listeners, Traffic, hosts::Reads, tls};
+use crate::{
+    ir::Ingress,
+    translate::{CertificatePool, ClassOwner, Place, Reader, Settings, of_unmatched},
+};
 
 /// What Ingresses, and TCP and UDP services, have in the table.
 #[derive(Clone, Debug, Default)]
@@ -43,18 +46,18 @@ pub(super) struct IngressPlace {
 }
 
 impl IngressPlaces {
-    /// Decides where each host of `side` is, and removes it from the port with TLS if there is no certificate for it.
+    /// Decides where each host of `side`, the hosts of these Ingresses, is, and removes it from the port with TLS if there is
+    /// no certificate for it.
     pub(super) fn of(
         reader: &Reader<'_>,
         certificates: &CertificatePool,
         listeners: &Listeners,
+        ingresses: &[Arc<Ingress>],
         side: &mut IngressSide,
+        reads: &mut Reads,
     ) -> Self {
         let settings = reader.settings();
         let mut places = Self::of_services(settings);
-        if side.ours.is_empty() {
-            return places;
-        }
         let unmatched = of_unmatched(settings);
         let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
         for (bound, number, protocol) in
@@ -72,7 +75,7 @@ impl IngressPlaces {
             };
             let of_gateway = |hostname: &HostPattern| matches!(tls_of(hostname), Some(TlsMode::Terminate(_)));
             let has_default = tls_of(&HostPattern::Any) != Some(&TlsMode::Passthrough);
-            tls::choose(reader, certificates, side, of_gateway, has_default)
+            tls::choose(reader, certificates, ingresses, side, reads, of_gateway, has_default)
         });
         let hsts = settings.hsts(ClassOwner::Own).map(Arc::new);
         for (host, state) in &side.hosts {
@@ -100,7 +103,7 @@ impl IngressPlaces {
     }
 
     /// The ports of TCP and UDP services.
-    fn of_services(settings: &Settings) -> Self {
+    pub(super) fn of_services(settings: &Settings) -> Self {
         let mut places = Self::default();
         for (port, service) in &settings.port_services.services {
             let Ok(bound) = settings.bound(*port) else { continue };

@@ -3,7 +3,7 @@
 //! ```text
 //! translate()           one Gateway or ListenerSet, regardless of all others
 //! resolve()             the limits of its namespace; then ports and hostnames, down the order of precedence
-//! translate_ingresses() the hosts of Ingresses, beside those listeners
+//! translate_ingresses() the hosts of Ingresses, beside those listeners (hosts.rs)
 //! finish()              the places in the table that may differ, and the states of the listeners concerned
 //! ```
 //!
@@ -19,10 +19,10 @@ use portcullis_tls::Certificates;
 
 use super::{
     FirstOf, GatewayState, IngressHost, IngressSide, ListenerPlan, ListenerSetState, ListenerState, PortPlan,
-    client_auth, closed,
     conflicts::Claims,
     entrance::{self, ByNamespace, Taken},
-    gateways, ingress,
+    gateways,
+    named::Named,
     overlaps::Beneath,
     places::IngressPlaces,
     plan::Terminations,
@@ -46,8 +46,9 @@ pub struct Listeners {
     pub certificates: Arc<Certificates>,
     pub(super) claims: Claims,
     /// Empty where nothing is limited.
-    taken: ByNamespace,
+    pub(super) taken: ByNamespace,
     pub(super) places: IngressPlaces,
+    pub(super) named: Named,
     /// The listeners that terminate TLS for requests. Clients send requests for other hosts over the same connection;
     /// streams are of one host.
     pub(super) tls: Beneath<(ObjectKey, usize), Arc<ListenerId>>,
@@ -107,7 +108,7 @@ pub fn listeners(reader: &Reader<'_>, pools: &Pools) -> Listeners {
         all.translate(reader, pools, key);
     }
     all.resolve(reader);
-    all.translate_ingresses(reader, pools);
+    all.translate_ingresses(reader, pools, None);
     all.finish(reader);
     all
 }
@@ -215,32 +216,6 @@ impl Listeners {
             }
         }
         taken
-    }
-
-    /// Translates the hosts of all Ingresses. Returns what differs.
-    pub(crate) fn translate_ingresses(&mut self, reader: &Reader<'_>, pools: &Pools) -> Vec<Fact> {
-        reader.note(|| Fact::LeftToIngresses);
-        let all = ingress::ours(reader);
-        let settings = reader.settings();
-        // Settings contain the headers of these; they are read here so that the source fetches them.
-        if settings.config_maps {
-            for map in settings.live.ingress.headers.maps() {
-                reader.config_map(map);
-            }
-        }
-        let entrance::Restricted { ingresses, hosts, messages } =
-            entrance::restrict(reader, &self.taken, &all);
-        let closures = closed::closures(&all, &hosts, settings.strict_annotations);
-        let (asked, unverifiable) = client_auth::of_hosts(reader, &pools.authorities, &all, &hosts);
-        let mut side = ingress::side(ingresses, closures, asked, self, settings);
-        for (key, message) in messages.into_iter().chain(unverifiable) {
-            side.messages.entry(key).or_default().push(message);
-        }
-        let places = IngressPlaces::of(reader, &pools.certificates, self, &mut side);
-        let facts = side.facts(&self.ingress);
-        self.touched.places.extend(self.places.hosts.keys().chain(places.hosts.keys()).cloned());
-        (self.ingress, self.places) = (side, places);
-        facts
     }
 
     /// Brings the frame of the table, certificates and the states of listeners up to date.

@@ -8,7 +8,7 @@ use std::{
 use portcullis_routing::{ClientAuth, HostPattern};
 use portcullis_tls::{Certificate, CipherPolicy};
 
-use super::{IngressHost, IngressSide};
+use super::{IngressHost, IngressSide, hosts::Reads};
 use crate::{
     ir::{Ingress, Kind, ObjectKey},
     translate::{CertificatePool, CertificateRefError, Fault, Reader},
@@ -34,13 +34,15 @@ pub(super) struct Shown {
 pub(super) fn choose(
     reader: &Reader<'_>,
     certificates: &CertificatePool,
+    ingresses: &[Arc<Ingress>],
     side: &mut IngressSide,
+    reads: &mut Reads,
     of_gateway: impl Fn(&HostPattern) -> bool,
     has_default: bool,
 ) -> ShownHosts {
     let mut shown = ShownHosts::new();
     let default = default_certificate(reader, certificates);
-    let own = Own::of(reader, certificates, side);
+    let own = Own::of(reader, certificates, ingresses, side, reads);
     let mut dark = BTreeSet::new();
     for (host, state) in &mut side.hosts {
         let Some(hostname) = state.https.clone() else { continue };
@@ -71,7 +73,7 @@ pub(super) fn choose(
         };
         shown.entry(HostPattern::Any).or_insert_with(shown_default);
     }
-    for ingress in side.ours.clone() {
+    for ingress in ingresses {
         let asks = |host: &HostPattern| match host {
             // What its default backend answers may be shown the certificate of any section.
             HostPattern::Any => !ingress.tls.is_empty(),
@@ -80,7 +82,7 @@ pub(super) fn choose(
         for host in ingress.served_hosts().into_iter().filter(asks).filter(|host| dark.contains(host)) {
             let text =
                 format!("TLS: host {host} is served over plain HTTP only, because it has no certificate");
-            tell(side, &ingress, &text.into());
+            tell(side, ingress, &text.into());
         }
     }
     shown
@@ -103,16 +105,21 @@ struct Own {
 
 impl Own {
     /// Reads them. An Ingress whose certificate is not shown gets a message.
-    fn of(reader: &Reader<'_>, certificates: &CertificatePool, side: &mut IngressSide) -> Self {
+    fn of(
+        reader: &Reader<'_>,
+        certificates: &CertificatePool,
+        ingresses: &[Arc<Ingress>],
+        side: &mut IngressSide,
+        reads: &mut Reads,
+    ) -> Self {
         let mut own = Self::default();
         // What a canary says of TLS is not used.
-        let mains = side.ours.clone().into_iter().filter(|ingress| ingress.annotations.canary.is_none());
-        for ingress in mains {
+        for ingress in ingresses.iter().filter(|ingress| ingress.annotations.canary.is_none()) {
             let read = |secret: &str| {
                 certificates.read(reader, &ObjectKey::new(Kind::Secret, ingress.meta.namespace(), secret))
             };
-            for fault in own.add(&ingress, read) {
-                tell(side, &ingress, &fault);
+            for fault in reads.of(reader, ingress, || own.add(ingress, read)) {
+                tell(side, ingress, &fault);
             }
         }
         own

@@ -2,23 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::{Bits, TIMES};
+use super::{Bits, TIMES, own_ingress_class};
 
 const SERVICES: [&str; 3] = ["x", "y", "z"];
 
 /// The Services, and the class of the Ingresses.
 pub(crate) fn sharing_services() -> Vec<Value> {
-    let class = json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": { "name": "portcullis" },
-        "spec": { "controller": "portcullis.dev/ingress-controller" },
-    });
     let service = |name: &str| {
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": "a" },
             "spec": { "ports": [{ "name": "web", "port": 80 }] },
         })
     };
-    SERVICES.into_iter().map(service).chain([class]).collect()
+    SERVICES.into_iter().map(service).chain([own_ingress_class()]).collect()
 }
 
 /// An Ingress of a few names, hosts and paths.

@@ -14,7 +14,7 @@ fn app_root_comes_before_cors_and_other_redirects_after_it() {
         (https(), Method::GET, 308, false),
         (https(), Method::OPTIONS, 204, false),
     ] {
-        let cors = Step::IngressCors(Box::new(IngressCors { origins: None, headers: Box::default() }));
+        let cors = Step::IngressCors(Arc::new(IngressCors { origins: None, headers: Box::default() }));
         let table = table(rule([cors, Step::IngressRedirect(Box::new(redirect))], [ready()]));
         let asked = Asked::parse(&method, b"/").unwrap();
         let decision = decide(&table, request(&method, "a.example", &asked), plain(), 0);

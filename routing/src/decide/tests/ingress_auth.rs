@@ -120,7 +120,7 @@ fn redirects_preflights_and_missing_endpoints_come_before_the_check() {
     let https =
         IngressRedirect::Https { status: StatusCode::PERMANENT_REDIRECT, keep_slash: false, port: None };
     let https = Step::IngressRedirect(Box::new(https));
-    let cors = Step::IngressCors(Box::new(IngressCors { origins: None, headers: Box::default() }));
+    let cors = Step::IngressCors(Arc::new(IngressCors { origins: None, headers: Box::default() }));
     let none = || Ok(Endpoints::Addresses(Box::default()));
     for (step, method, backend, want) in [
         (https, Method::GET, ready(), "308 "),

@@ -1,5 +1,7 @@
 //! CORS.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, header};
 use portcullis_routing::step::{IngressCors, IngressOrigin};
 
@@ -20,7 +22,7 @@ const DEFAULT_HEADERS: &str = "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Mod
 /// In seconds.
 const DEFAULT_MAX_AGE: &str = "1728000";
 
-impl Family for Option<IngressCors> {
+impl Family for Option<Arc<IngressCors>> {
     const NAMES: &'static [&'static str] = &[ENABLE, ORIGIN, METHODS, HEADERS, CREDENTIALS, EXPOSE, MAX_AGE];
 
     fn parse(written: Written<'_>, checks: &mut Checks) -> Result<Self, Denied> {
@@ -47,7 +49,7 @@ impl Family for Option<IngressCors> {
         let headers = written.into_iter().filter_map(|(name, value): (HeaderName, Option<&str>)| {
             Some((name, HeaderValue::from_str(value?).ok()?))
         });
-        Ok(Some(IngressCors { origins, headers: headers.collect() }))
+        Ok(Some(Arc::new(IngressCors { origins, headers: headers.collect() })))
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
     use crate::objects::ingress::annotations::tests::family;
 
-    fn cors(annotations: &[(&str, &str)]) -> (Option<IngressCors>, usize) {
+    fn cors(annotations: &[(&str, &str)]) -> (Option<Arc<IngressCors>>, usize) {
         family(annotations, |annotations| annotations.cors.clone())
     }
 
@@ -119,8 +121,8 @@ mod tests {
             ("https://a.test:99999", Some(&[]), 1),
         ] {
             let (read, warned) = cors(&[(ENABLE, "true"), (ORIGIN, value)]);
-            let origins = read.unwrap().origins;
-            let origins = origins.as_ref().map(|all| all.iter().map(|one| &*one.0).collect::<Vec<_>>());
+            let read = read.unwrap();
+            let origins = read.origins.as_ref().map(|all| all.iter().map(|one| &*one.0).collect::<Vec<_>>());
             assert_eq!((origins.as_deref(), warned), (want, warnings), "{value}");
         }
     }
@@ -129,8 +131,8 @@ mod tests {
     fn a_list_that_is_wrong_is_the_default() {
         let value = |name: &str, value: &str, header: HeaderName| {
             let (read, warnings) = cors(&[(ENABLE, "true"), (name, value)]);
-            let headers = read.unwrap().headers.into_vec();
-            let found = headers.into_iter().find(|(name, _)| *name == header);
+            let read = read.unwrap();
+            let found = read.headers.iter().find(|(name, _)| *name == header);
             (found.map(|(_, value)| value.to_str().unwrap().to_owned()), warnings)
         };
         for (name, written, header, want, warnings) in [

@@ -202,7 +202,7 @@ fn what_is_served_is_what_families_read() {
         Access::NAMES,
         Redirects::NAMES,
         Rewrite::NAMES,
-        <Option<IngressCors>>::NAMES,
+        <Option<Arc<IngressCors>>>::NAMES,
         <Option<AuthTls>>::NAMES,
         ServerAlias::NAMES,
         UpstreamVhost::NAMES,

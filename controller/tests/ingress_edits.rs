@@ -1,0 +1,58 @@
+//! What a change of an Ingress costs does not depend on how many other Ingresses there are.
+
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+use portcullis_controller::{
+    Index, Settings, ir::ObjectKey, kinds::Kind, objects, snapshot::Change, status::Statuses,
+};
+use serde_json::{Value, json};
+
+#[test]
+fn the_work_for_one_ingress_is_the_same_among_few_and_many() {
+    for (what, change) in [
+        ("a new host", Change::Apply(decode(&ingress(1_000_000, "new.example.com")))),
+        ("another host", Change::Apply(decode(&ingress(7, "moved.example.com")))),
+        ("a host that another one has", Change::Apply(decode(&ingress(7, "h8.example.com")))),
+        ("gone", Change::Delete(ObjectKey::new(Kind::Ingress, "shop", "h7"))),
+    ] {
+        let (few, many) = (allocations(100, &change), allocations(2_000, &change));
+        assert!(many <= few + few / 10, "{what}: {few} allocations among 100 Ingresses, {many} among 2,000");
+    }
+}
+
+fn allocations(ingresses: usize, change: &Change) -> u64 {
+    let mut index = Index::new(Settings::default());
+    let all = (0..ingresses).map(|number| ingress(number, &format!("h{number}.example.com")));
+    index.apply(all.map(|ingress| Change::Apply(decode(&ingress))));
+    index.complete();
+    let mut statuses = Statuses::default();
+    let first = index.publish();
+    index.update_statuses(&mut statuses);
+    let mut second = None;
+    let info = allocation_counter::measure(|| {
+        index.apply([change.clone()]);
+        second = index.publish();
+        index.update_statuses(&mut statuses);
+    });
+    assert!(first.is_some() && second.is_some());
+    info.count_total
+}
+
+fn decode(manifest: &Value) -> portcullis_controller::ir::Object {
+    objects::decode(manifest.clone(), None).object.unwrap()
+}
+
+fn ingress(number: usize, host: &str) -> Value {
+    let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let paths = json!([{ "path": "/", "pathType": "Prefix", "backend": backend }]);
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": { "namespace": "shop", "name": format!("h{number}") },
+        "spec": {
+            "ingressClassName": "portcullis",
+            "tls": [{ "hosts": [host], "secretName": format!("h{number}") }],
+            "rules": [{ "host": host, "http": { "paths": paths } }],
+        },
+    })
+}
