@@ -40,7 +40,17 @@ use crate::{
 };
 
 /// Serves a request that the table has sent to an HTTP/1 backend.
-pub(crate) async fn serve(worker: &Worker, stream: Stream, mut context: Box<Context>) {
+///
+/// Boxed: the task of a stream moves its future several times before it runs first, and most of its size would be this.
+pub(crate) fn serve(
+    worker: &Worker,
+    stream: Stream,
+    context: Box<Context>,
+) -> Pin<Box<impl Future<Output = ()> + '_>> {
+    Box::pin(forward(worker, stream, context))
+}
+
+async fn forward(worker: &Worker, stream: Stream, mut context: Box<Context>) {
     if context.is_copied_as_sent() {
         context.sent = Some(Box::new(stream.head.clone()));
     }
