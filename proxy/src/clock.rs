@@ -18,6 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// The time between two checks. A deadline is noticed up to two ticks late, and never early.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
+/// The number of ticks in a second.
+const PER_SECOND: u32 = 1000 / TICK.subsec_millis();
 
 thread_local! {
     static CLOCK: RefCell<Clock> = const { RefCell::new(Clock { now: 0, watches: Slab::new() }) };
@@ -112,13 +114,17 @@ fn tick() {
 impl Ticks {
     /// The number of ticks in `time`, rounded up.
     pub(crate) fn of(time: Duration) -> Self {
-        Self(u32::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX))
+        Self(ticks(time, time.subsec_millis().div_ceil(TICK.subsec_millis())))
     }
 
     /// A number of ticks that certainly pass within `time`; `None` if there is none.
     pub(crate) fn within(time: Duration) -> Option<Self> {
-        let ticks = u32::try_from(time.as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
-        ticks.checked_sub(2).map(Self)
+        ticks(time, time.subsec_millis() / TICK.subsec_millis()).checked_sub(2).map(Self)
+    }
+
+    /// One of this many equal parts, rounded up; no parts are one.
+    pub(crate) fn part(self, parts: u32) -> Self {
+        Self(self.0.div_ceil(parts.max(1)))
     }
 
     /// Whether at least `limit` has passed since this time.
@@ -126,6 +132,13 @@ impl Ticks {
         // One tick more: this time may have been at the end of its tick.
         now().0.saturating_sub(self.0) > limit.0
     }
+}
+
+/// The number of ticks in the whole seconds of `time`, plus `rest`. `Duration::as_millis` would need a division of 128 bits, which
+/// is slow.
+fn ticks(time: Duration, rest: u32) -> u32 {
+    let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    seconds.saturating_mul(PER_SECOND).saturating_add(rest)
 }
 
 impl Watch {
@@ -137,11 +150,7 @@ impl Watch {
 
     /// Sets the task to wake. A task's waker stays the same for its life, so the clone is made once.
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        self.with(|entry, _| {
-            if entry.waker.as_ref().is_none_or(|before| !before.will_wake(waker)) {
-                entry.waker = Some(waker.clone());
-            }
-        });
+        self.with(|entry, _| entry.set_waker(waker));
     }
 
     /// Sets the deadline to `limit` from now.
@@ -152,6 +161,14 @@ impl Watch {
     /// Takes the deadline away.
     pub(crate) fn lift(&self) {
         self.with(|entry, _| entry.due = u32::MAX);
+    }
+
+    /// Sets the task to wake, as [`Self::set_waker`] does. Returns whether the deadline has passed.
+    pub(crate) fn look(&self, waker: &Waker) -> bool {
+        self.with(|entry, now| {
+            entry.set_waker(waker);
+            entry.due <= now
+        })
     }
 
     /// Whether the deadline has passed.
@@ -181,6 +198,14 @@ impl Watch {
     }
 }
 
+impl Entry {
+    fn set_waker(&mut self, waker: &Waker) {
+        if self.waker.as_ref().is_none_or(|before| !before.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+}
+
 impl Drop for Watch {
     fn drop(&mut self) {
         // The thread may be ending.
@@ -201,6 +226,24 @@ mod tests {
 
     async fn due(watch: &Watch) {
         assert_eq!(watch.until_due(pin!(pending::<()>())).await, None);
+    }
+
+    #[test]
+    fn durations_are_counted_in_ticks() {
+        for (ms, of, within) in [
+            (0, 0, None),
+            (1, 1, None),
+            (250, 1, None),
+            (251, 2, None),
+            (999, 4, Some(1)),
+            (1000, 4, Some(2)),
+            (1001, 5, Some(2)),
+            (60_000, 240, Some(238)),
+            (u64::MAX, u32::MAX, Some(u32::MAX - 2)),
+        ] {
+            let time = Duration::from_millis(ms);
+            assert_eq!((Ticks::of(time), Ticks::within(time)), (Ticks(of), within.map(Ticks)), "{ms} ms");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,8 +23,9 @@ const COARSE: Duration = Duration::from_secs(4);
 
 /// How often it is looked within this limit.
 fn looks(limit: Duration) -> u32 {
-    let looks = limit.as_millis().div_ceil(PAUSE.as_millis());
-    u32::try_from(looks).unwrap_or(u32::MAX).max(LOOKS)
+    // Divisions of 128 bits are slow.
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    u32::try_from(limit.div_ceil(PAUSE.as_millis() as u64)).unwrap_or(u32::MAX).max(LOOKS)
 }
 
 /// Looks from time to time whether something has moved. What moves leaves a mark and no more, so that a fast transfer
@@ -92,7 +93,7 @@ impl CoarseStall {
 
     fn count(&mut self, limit: Duration, watch: &Watch) {
         let looks = if limit < COARSE { 0 } else { looks(limit) };
-        (self.limit, self.looks, self.pause) = (limit, looks, Ticks::of(limit / looks.max(1)));
+        (self.limit, self.looks, self.pause) = (limit, looks, Ticks::of(limit).part(looks));
         self.moved(watch);
     }
 
@@ -104,8 +105,7 @@ impl CoarseStall {
 
     /// Ready at each look: whether nothing has moved for the limit. To be polled again then.
     pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>, watch: &Watch) -> Poll<bool> {
-        watch.set_waker(cx.waker());
-        if !watch.is_due() && !self.limit.is_zero() {
+        if !watch.look(cx.waker()) && !self.limit.is_zero() {
             return Poll::Pending;
         }
         self.quiet += 1;

@@ -27,24 +27,37 @@ pub enum Asked<'r> {
     Server,
 }
 
+const MALFORMED: &str = "malformed request target";
+
 impl<'r> Asked<'r> {
     /// Reads the target of a request.
     ///
     /// # Errors
     /// Methods that are not served, whatever their target (CONNECT and TRACE), and a target that is malformed.
     pub fn parse(method: &Method, raw: &'r [u8]) -> Result<Self, (Rejection, &'static str)> {
+        let raw = std::str::from_utf8(raw).map_err(|_| MALFORMED);
+        Self::read(method, raw)
+    }
+
+    /// Reads the target of a request that is known to be text.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_text(method: &Method, raw: &'r str) -> Result<Self, (Rejection, &'static str)> {
+        Self::read(method, Ok(raw))
+    }
+
+    fn read(method: &Method, raw: Result<&'r str, &'static str>) -> Result<Self, (Rejection, &'static str)> {
         if matches!(*method, Method::CONNECT | Method::TRACE) {
             return Err((Rejection::MethodNotAllowed, "method not allowed"));
         }
-        Self::read(method, raw).map_err(|why| (Rejection::BadRequest, why))
+        raw.and_then(|raw| Self::read_text(method, raw)).map_err(|why| (Rejection::BadRequest, why))
     }
 
-    fn read(method: &Method, raw: &'r [u8]) -> Result<Self, &'static str> {
-        const MALFORMED: &str = "malformed request target";
-        if raw == b"*" {
+    fn read_text(method: &Method, raw: &'r str) -> Result<Self, &'static str> {
+        if raw == "*" {
             return if *method == Method::OPTIONS { Ok(Self::Server) } else { Err(MALFORMED) };
         }
-        let raw = std::str::from_utf8(raw).map_err(|_| MALFORMED)?;
         let is_origin_form = raw.starts_with('/');
         let rest = if is_origin_form { raw } else { after_authority(raw).ok_or(MALFORMED)? };
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));

@@ -297,7 +297,7 @@ impl Context {
 
     /// Whether the connection to the backend carries no other request.
     pub(crate) fn closes_backend(&self) -> bool {
-        let connection = self.route.as_ref().and_then(|route| route.request_edits().connection());
+        let connection = self.route.as_ref().and_then(Route::backend_connection);
         connection == Some(BackendConnection::Close)
     }
 

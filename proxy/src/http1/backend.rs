@@ -12,7 +12,7 @@ use std::{
 
 use portcullis_routing::{Backend, BackendTls, Endpoint};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
     time::timeout,
 };
@@ -124,27 +124,18 @@ impl Connection {
         }
     }
 
-    /// Whether nothing has come on the idle connection, not even its end. Costs no system call unless the runtime has been
-    /// told of an event.
+    /// Whether nothing has come on the idle connection, not even its end. Costs no system call unless the runtime has noticed
+    /// an event, and leaves no waker behind.
     pub(super) fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
         let mut byte = [0];
         match &mut self.stream {
-            Stream::Plain(tcp) => match tcp.poll_read_ready(&mut cx) {
-                Poll::Pending => true,
-                Poll::Ready(Err(_)) => false,
-                Poll::Ready(Ok(())) => {
-                    Pin::new(tcp).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
-                }
-            },
+            Stream::Plain(tcp) => would_block(&tcp.try_read(&mut byte)),
             // Session tickets may come at any time; they are read here.
-            Stream::Tls(tls) => match tls.get_ref().0.poll_read_ready(&mut cx) {
-                Poll::Pending => true,
-                Poll::Ready(Err(_)) => false,
-                Poll::Ready(Ok(())) => {
-                    Pin::new(&mut **tls).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
-                }
-            },
+            Stream::Tls(tls) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                would_block(&tls.get_ref().0.try_io(Interest::READABLE, || Ok(())))
+                    || Pin::new(&mut **tls).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+            }
         }
     }
 
@@ -155,4 +146,8 @@ impl Connection {
             Stream::Tls(tls) => tls.get_ref().0.as_raw_fd(),
         }
     }
+}
+
+fn would_block<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -4,13 +4,14 @@ use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
 
-/// Sizes of buffers in bytes. A read that fills one is followed by a read into the next larger one.
-const SIZES: [usize; 3] = [16 << 10, 64 << 10, 256 << 10];
+/// Sizes of buffers in bytes. A read that fills one is followed by a read into the next larger one. The second one fits a head
+/// and a body of 64 KiB, which is a usual size.
+const SIZES: [usize; 3] = [16 << 10, 80 << 10, 256 << 10];
 /// How many free buffers of each size a thread keeps; those that it has no use for are freed by [`sweep`].
 const KEPT: [usize; 3] = [64, 64, 16];
 /// How many buffers of each size a thread lends for the sake of speed; beyond them it lends the next smaller size. Peers
 /// that stop reading hold 80 MiB of larger ones at most in each thread.
-const MOST: [usize; 3] = [usize::MAX, 1024, 64];
+const MOST: [usize; 3] = [usize::MAX, 800, 64];
 
 thread_local! {
     static STOCKS: [Stock; 3] = const { [Stock::new(), Stock::new(), Stock::new()] };
@@ -31,7 +32,7 @@ pub(crate) enum Size {
     /// 16 KiB, which nearly every head fits.
     #[default]
     Small = 0,
-    /// 64 KiB, for a message that filled a small one.
+    /// 80 KiB, for a message that filled a small one.
     Large = 1,
     /// 256 KiB, for a message that filled a large one.
     Huge = 2,
@@ -238,10 +239,16 @@ impl AsRef<[u8]> for Memory {
 }
 
 impl Drop for Memory {
+    #[inline]
     fn drop(&mut self) {
-        if self.0.is_empty() {
-            return;
+        if !self.0.is_empty() {
+            self.give_back();
         }
+    }
+}
+
+impl Memory {
+    fn give_back(&mut self) {
         let Some(place) = SIZES.iter().position(|size| *size == self.0.len()) else { return };
         let data = std::mem::take(&mut self.0);
         let _ = STOCKS.try_with(|stocks| {

@@ -169,7 +169,6 @@ impl Client {
         self.watch.set(Ticks::of(limits.keepalive));
         let mut draining = false;
         let begins = poll_fn(|cx| {
-            self.watch.set_waker(cx.waker());
             loop {
                 match self.poll_read(cx) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
@@ -188,10 +187,13 @@ impl Client {
                 }
                 self.watch.set(Ticks::of(FRESH_WHILE_DRAINING));
             }
-            if self.watch.is_due() { Poll::Ready(false) } else { Poll::Pending }
+            if self.watch.look(cx.waker()) { Poll::Ready(false) } else { Poll::Pending }
         })
         .await;
-        self.watch.lift();
+        // A request that has begun sets it anew, or lifts it once its head is whole.
+        if !begins {
+            self.watch.lift();
+        }
         begins
     }
 

@@ -356,7 +356,10 @@ impl attempts::Client for Side<'_> {
         let end = relay.run().await;
         let attempted = Attempted { end, answered: relay.has_answered(), content: relay.content };
         drop(relay);
-        self.client.watch.lift();
+        // After an answer, whatever the connection waits for next sets it anew.
+        if end.is_err() {
+            self.client.watch.lift();
+        }
         attempted
     }
 }

@@ -28,7 +28,7 @@ pub(super) enum Read<'r, 'b> {
 pub(super) struct RequestHead<'r, 'b> {
     pub(super) method: Method,
     /// As the client sent it, without a fragment.
-    pub(super) target: &'b [u8],
+    pub(super) target: &'b str,
     /// Whether its version is HTTP/1.0.
     pub(super) http10: bool,
     /// Its headers, and in parallel the kind of each.
@@ -75,8 +75,8 @@ impl<'b> Room<'b> {
             return Read::Refused(Refusal::Foreign);
         }
         // A fragment is not part of a request target (RFC 9110, 4.2.5), and no client should send one.
-        let target = target.as_bytes();
-        let target = memchr::memchr(b'#', target).map_or(target, |end| &target[..end]);
+        let end = memchr::memchr(b'#', target.as_bytes());
+        let target = end.and_then(|end| target.get(..end)).unwrap_or(target);
         if target.len() > MAX_TARGET {
             return Read::Refused(Refusal::TargetTooLong);
         }
@@ -185,11 +185,11 @@ impl<'b> RequestHead<'_, 'b> {
 
     /// The authority of a target in absolute form.
     fn authority(&self) -> Result<Option<&'b [u8]>, Why> {
-        if matches!(self.target.first(), Some(b'/' | b'*')) {
+        if self.target.starts_with(['/', '*']) {
             return Ok(None);
         }
-        let Some(begin) = self.target.windows(3).position(|three| three == b"://") else { return Ok(None) };
-        let rest = &self.target[begin + 3..];
+        let Some((_, rest)) = self.target.split_once("://") else { return Ok(None) };
+        let rest = rest.as_bytes();
         let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
         let authority = &rest[..end];
         if authority.is_empty() || authority.contains(&b'@') {
@@ -200,22 +200,24 @@ impl<'b> RequestHead<'_, 'b> {
 
     /// Whether `Connection` names a header that it must not remove (RFC 9110, 7.6.1).
     pub(super) fn takes_away_essentials(&self) -> bool {
+        if !self.seen.names_headers {
+            return false;
+        }
         let mut tokens = self
             .values(Kind::Connection)
             .flat_map(|value| value.split(|byte| *byte == b','))
             .map(|token| kind(token.trim_ascii()));
-        self.seen.names_headers
-            && tokens.any(|kind| {
-                kind.is_essential()
-                    || matches!(
-                        kind,
-                        Kind::ForwardedFor
-                            | Kind::ForwardedHost
-                            | Kind::ForwardedPort
-                            | Kind::ForwardedProto
-                            | Kind::Claim
-                    )
-            })
+        tokens.any(|kind| {
+            kind.is_essential()
+                || matches!(
+                    kind,
+                    Kind::ForwardedFor
+                        | Kind::ForwardedHost
+                        | Kind::ForwardedPort
+                        | Kind::ForwardedProto
+                        | Kind::Claim
+                )
+        })
     }
 }
 

@@ -145,11 +145,11 @@ fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) ->
     context.grpc = head.has(Kind::ContentType)
         && head.values(Kind::ContentType).next().is_some_and(answer::is_grpc_type);
     context.upgrade = asks_for_upgrade(head);
-    let (asked, host) = (Asked::parse(&head.method, head.target), head.host());
+    let (asked, host) = (Asked::parse_text(&head.method, head.target), head.host());
     let named = host.as_ref().map_or("", |host| &*host.name);
     context.record = Record::begin(shared, || Sent {
         method: &head.method,
-        target: head.target,
+        target: head.target.as_bytes(),
         protocol: if head.http10 { "HTTP/1.0" } else { "HTTP/1.1" },
         host: named,
         sent_host: host.as_ref().map_or("", |host| host.value),
@@ -180,7 +180,7 @@ pub(super) fn resume(
         let answer = Answer::reject(Rejection::CheckFailed, "the request could not be read again");
         return (Outcome::Answer(Box::new(reply(&answer, context, &Origin::default()))), Origin::default());
     };
-    let (asked, host) = (Asked::parse(&head.method, head.target), head.host());
+    let (asked, host) = (Asked::parse_text(&head.method, head.target), head.host());
     settle(shared, &head, asked, host, context, |request, connection| {
         routing::resume(cursor, request, connection, outcome)
     })

@@ -72,6 +72,8 @@ pub(super) struct Relay<'r> {
     /// Whether the request waits for the client to send more of its body.
     waits_for_client: bool,
     stall: CoarseStall,
+    /// Whether bytes have moved that `stall` does not know of.
+    has_moved: bool,
     silence: Silence,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes of the body that the client was sent.
@@ -133,6 +135,7 @@ impl<'r> Relay<'r> {
             watching: true,
             waits_for_client: false,
             stall,
+            has_moved: false,
             silence: time.silence,
             deadline: time.deadline,
             content: 0,
@@ -199,6 +202,9 @@ impl<'r> Relay<'r> {
                 Poll::Pending => {}
             }
         }
+        if std::mem::take(&mut self.has_moved) {
+            self.stall.moved(&self.client.watch);
+        }
         self.stall.set_limit(self.silence.of_waiting(self.waits()), &self.client.watch);
         while let Poll::Ready(stalled) = self.stall.poll_look(cx, &self.client.watch) {
             if stalled {
@@ -231,7 +237,7 @@ impl<'r> Relay<'r> {
 
     /// Notes that bytes have moved.
     fn moved(&mut self) {
-        self.stall.moved(&self.client.watch);
+        self.has_moved = true;
     }
 
     /// Sends the request: its head together with the body's first bytes, then the rest of the body.

@@ -14,7 +14,7 @@ use crate::{ForwardedFor, http::context::Context};
 
 /// Writes the head for the backend of the context's route.
 pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Context, out: &mut Vec<u8>) {
-    let target = context.target.as_deref().map_or(head.target, str::as_bytes);
+    let target = context.target.as_deref().unwrap_or(head.target).as_bytes();
     put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"]);
     let edits = edits(context);
     if let Some(host) = edits.host() {
@@ -115,7 +115,7 @@ impl<'b, H: Fn(Kind) -> bool, V: Fn(Kind) -> I, I: Iterator<Item = &'b [u8]>> Cl
     fn write(self, host: &[u8], context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
         let begin = out.len();
         self.write_all(host, context, out);
-        if CLAIMED.iter().any(|name| edits.replaces(name.as_bytes())) {
+        if edits.change_headers() && CLAIMED.iter().any(|name| edits.replaces(name.as_bytes())) {
             remove_lines(out, begin, |name| edits.replaces(name));
         }
     }
@@ -272,7 +272,7 @@ fn write_cookies(head: &RequestHeader, out: &mut Vec<u8>) {
 /// sent, if the client waits for one.
 pub(super) fn write_plain(head: &RequestHead<'_, '_>, expects: bool, out: &mut Vec<u8>) {
     let version: &[u8] = if head.http10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" };
-    put(out, &[head.method.as_str().as_bytes(), b" ", head.target, version]);
+    put(out, &[head.method.as_str().as_bytes(), b" ", head.target.as_bytes(), version]);
     let mut runs = Runs::new(head.bytes);
     for (kind, header) in head.fields() {
         let collapsed = kind == Kind::ContentLength && runs.collapse_length(head.seen.one_length(), out);

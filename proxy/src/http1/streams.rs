@@ -40,7 +40,17 @@ use crate::{
 };
 
 /// Serves a request that the table has sent to an HTTP/1 backend.
-pub(crate) async fn serve(worker: &Worker, stream: Stream, mut context: Box<Context>) {
+///
+/// Boxed: the task of a stream moves its future several times before it runs first, and most of its size would be this.
+pub(crate) fn serve(
+    worker: &Worker,
+    stream: Stream,
+    context: Box<Context>,
+) -> Pin<Box<impl Future<Output = ()> + '_>> {
+    Box::pin(forward(worker, stream, context))
+}
+
+async fn forward(worker: &Worker, stream: Stream, mut context: Box<Context>) {
     if context.is_copied_as_sent() {
         context.sent = Some(Box::new(stream.head.clone()));
     }
@@ -169,6 +179,7 @@ impl attempts::Client for Side {
             sending: Sending::On,
             waits_for_client: false,
             stall,
+            has_moved: false,
             content: 0,
         };
         let end = poll_fn(|cx| relay.poll(cx)).await;
@@ -190,6 +201,8 @@ struct Relay<'r> {
     sending: Sending,
     waits_for_client: bool,
     stall: CoarseStall,
+    /// Whether bytes have moved that `stall` does not know of.
+    has_moved: bool,
     content: usize,
 }
 
@@ -249,6 +262,9 @@ impl Relay<'_> {
         if !ended && self.side.stream.poll_reset(cx).is_ready() {
             return Poll::Ready(Err(Broken::ClientGone));
         }
+        if std::mem::take(&mut self.has_moved) {
+            self.stall.moved(&self.side.watch);
+        }
         self.stall.set_limit(self.side.silence.of_waiting(self.waits()), &self.side.watch);
         while let Poll::Ready(stalled) = self.stall.poll_look(cx, &self.side.watch) {
             if stalled {
@@ -278,7 +294,7 @@ impl Relay<'_> {
     }
 
     fn moved(&mut self) {
-        self.stall.moved(&self.side.watch);
+        self.has_moved = true;
     }
 
     /// Sends the request: its head together with the body's first bytes, then the rest of the body.

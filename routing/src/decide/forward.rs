@@ -9,8 +9,8 @@ use super::{check::Passed, held::Held, selection::Selection};
 use crate::{
     Backend, BackendProtocol, Balance, Headers, Rule, Spread, Step, WeightedBackend,
     step::{
-        Accepted, AnswerEdits, Compression, Cors, IngressCopy, IngressCors, Mirror, RequestEdits, Spool,
-        StepEdits, UrlRewrite, error_pages::FailedRequest,
+        Accepted, AnswerEdits, BackendConnection, Compression, Cors, IngressCopy, IngressCors, Mirror,
+        RequestEdits, Spool, StepEdits, UrlRewrite, error_pages::FailedRequest,
     },
 };
 
@@ -267,6 +267,11 @@ impl Route {
     /// Returns the changes that the steps make to the headers of the request, including Host.
     pub fn request_edits(&self) -> RequestEdits<'_> {
         RequestEdits::of(self.edits(), self.host())
+    }
+
+    /// Returns whether the connection to the backend can be reused for other requests, if the steps define this.
+    pub fn backend_connection(&self) -> Option<BackendConnection> {
+        self.edits().into_iter().flatten().find_map(StepEdits::connection)
     }
 
     /// Returns the changes that the steps make to the headers of a backend's answer with this status. `request` holds the

@@ -53,6 +53,11 @@ struct HeaderEdit {
 }
 
 impl StepEdits {
+    /// Returns whether the connection to the backend can be reused, if the steps define this.
+    pub(crate) fn connection(&self) -> Option<BackendConnection> {
+        self.connection
+    }
+
     /// Merges the header changes of these steps. Returns `None` if no step changes headers.
     pub(crate) fn of(steps: &[impl Borrow<Step>]) -> Option<Self> {
         let steps = || steps.iter().map(Borrow::borrow);
@@ -265,8 +270,9 @@ impl<'r> Chain<'r> {
         self.links().any(|edits| edits.replaces(name))
     }
 
+    #[inline]
     fn links(&self) -> impl Iterator<Item = &'r HeaderEdits> {
-        self.0.into_iter().flatten()
+        self.0.iter().copied().flatten()
     }
 
     /// Writes the headers that are added, as lines of HTTP/1, without those for which `is_left_out` is true.
@@ -299,11 +305,20 @@ impl<'r> RequestEdits<'r> {
     /// Chains the changes of checks, of a rule, and of the selected backend. `host` is the value to which a rewrite sets
     /// Host.
     pub(crate) fn of(links: [Option<&'r StepEdits>; 3], host: Option<&'r str>) -> Self {
+        if let [None, None, None] = links {
+            return Self { host: host.map(str::as_bytes), ..Self::default() };
+        }
         let chain = Chain(links.map(|link| link.map(|edits| &edits.request)));
         let set = || chain.links().filter_map(|edits| edits.host.as_ref()).last();
         let host = host.map(str::as_bytes).or_else(|| set().map(HeaderValue::as_bytes));
-        let connection = links.into_iter().flatten().find_map(|edits| edits.connection);
+        let connection = links.into_iter().flatten().find_map(StepEdits::connection);
         Self { chain, host, connection }
+    }
+
+    /// Returns whether there are changes of headers other than Host. If not, no header is replaced.
+    #[inline]
+    pub fn change_headers(&self) -> bool {
+        self.chain.links().next().is_some()
     }
 
     /// Returns whether the request's headers of this name, in upper or lower case, are not forwarded. Host is not

@@ -66,7 +66,7 @@ pub(in crate::http1) fn as_plain(head: &RequestHead<'_, '_>) -> Request {
         head.fields().map(|(_, header)| (header.name.to_ascii_lowercase().into(), header.value.to_vec()));
     Request {
         method: head.method.as_str().into(),
-        target: head.target.to_vec(),
+        target: head.target.as_bytes().to_vec(),
         http10: head.http10,
         fields: fields.collect(),
         body: body(&head.body),

@@ -40,7 +40,9 @@ pub(super) fn headers(head: &AnswerHead<'_, '_>) -> Option<HeaderMap> {
     let bytes = Bytes::copy_from_slice(head.bytes());
     for header in head.passed() {
         let value = match head.place(header.value) {
-            _ if header.value.contains(&b'\n') => HeaderValue::from_bytes(&unfolded(header.value)),
+            _ if head.folded && header.value.contains(&b'\n') => {
+                HeaderValue::from_bytes(&unfolded(header.value))
+            }
             Some(place) => HeaderValue::from_maybe_shared(bytes.slice(place)),
             None => HeaderValue::from_bytes(header.value),
         };
