@@ -140,12 +140,7 @@ impl Connection {
     }
 
     /// Carries out a check and goes on with the decision. Returns `None` if the client has reset the stream meanwhile.
-    async fn check(
-        &self,
-        cursor: Cursor,
-        stream: &mut Stream,
-        context: &mut Context,
-    ) -> Option<Decided> {
+    async fn check(&self, cursor: Cursor, stream: &mut Stream, context: &mut Context) -> Option<Decided> {
         if let Some(most) = cursor.body() {
             let namespace = cursor.rule().map_or("", |rule| &rule.route.namespace);
             let held = until(context.deadline, hold::hold(&self.worker, stream, context, (namespace, most)));
@@ -182,7 +177,7 @@ impl Connection {
     async fn hand_over(&self, stream: Stream, context: Box<Context>, open: OpenStream) {
         let scope = Scope::new(Arc::clone(&self.conn));
         scope.set_read();
-        let session = Session::new(stream, Arc::clone(&self.digest));
+        let session = Session::new(stream, Arc::clone(&self.digest), context.measured.is_some());
         let session = ServerSession::new_custom(Box::new(session));
         let carrying = self.worker.service.process_new_http(session, &self.shutdown);
         let carrying = SCOPE.scope(scope, app::carry_stream(carrying, &self.conn.limits, open));
