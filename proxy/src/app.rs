@@ -3,12 +3,7 @@
 mod http1;
 mod http2;
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::Arc,
-    task::{Poll, ready},
-};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use pingora_proxy::HttpProxy;
 use tokio::time::{Sleep, sleep_until};
@@ -18,10 +13,11 @@ pub(crate) use self::{
     http2::{carry_stream, serve as serve_http2},
 };
 use crate::{
+    clock::Watch,
     http::HttpService,
     limits::Limits,
     scope::{Cut, SCOPE, Scope},
-    stall::Stall,
+    stall::{COARSE, CoarseStall},
 };
 
 /// What serves the requests of one worker thread.
@@ -43,18 +39,16 @@ trait Client {
 /// more.
 async fn carry<T>(
     request: impl Future<Output = Option<T>>,
-    stall: &mut Stall,
     limits: &Limits,
     mut client: impl Client,
 ) -> Option<T> {
     let mut request = pin!(request);
     let mut deadline = pin!(None::<Sleep>);
-    let mut runs = false;
-    stall.moved();
+    let watch = Watch::new();
+    let mut stall = CoarseStall::begin(idle_limit(limits), &watch);
     poll_fn(|cx| {
-        let look = !runs || stall.is_due();
-        if !(client.woke() || runs && look) {
-            stall.moved();
+        if !(client.woke() || watch.is_due()) {
+            stall.moved(&watch);
         }
         if let Poll::Ready(done) = request.as_mut().poll(cx) {
             return Poll::Ready(done);
@@ -71,33 +65,33 @@ async fn carry<T>(
                 return Poll::Ready(None);
             }
         }
-        // Once polled, it wakes this task when it goes off.
-        if !look {
-            return Poll::Pending;
-        }
-        runs = true;
-        SCOPE.with(|scope| {
-            while !ready!(stall.poll_look(cx, scope.idle_limit(limits))) {
-                if client.left() {
-                    scope.set_cut(Cut::ClientLeft);
-                    return Poll::Ready(None);
-                }
+        stall.set_limit(idle_limit(limits), &watch);
+        while let Poll::Ready(stalled) = stall.poll_look(cx, &watch) {
+            let left = client.left();
+            if left || stalled {
+                let why = if left { Cut::ClientLeft } else { Cut::Stalled };
+                SCOPE.with(|scope| scope.set_cut(why));
+                return Poll::Ready(None);
             }
-            scope.set_cut(if client.left() { Cut::ClientLeft } else { Cut::Stalled });
-            Poll::Ready(None)
-        })
+        }
+        Poll::Pending
     })
     .await
 }
 
+/// How long nothing may move. A limit at whose end there is one look is extended: something else that has the same limit
+/// can give the reason, and comes first.
+fn idle_limit(limits: &Limits) -> Duration {
+    let limit = SCOPE.with(|scope| scope.idle_limit(limits));
+    if limit < COARSE { limit + limit / 8 } else { limit }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::conn::tests::conn;
+    use crate::{clock, conn::tests::conn};
 
     const LIMITS: Limits = Limits {
         head_time: Duration::MAX,
@@ -138,13 +132,14 @@ mod tests {
         request: impl Future<Output = Option<T>>,
         client: Test,
     ) -> (Option<T>, Option<Cut>, u64) {
-        let begin = Instant::now();
+        let (clock, begin) = (tokio::spawn(clock::run()), Instant::now());
         let carrying = async {
-            let mut stall = Stall::default();
-            let done = carry(request, &mut stall, &limits, client).await;
+            let done = carry(request, &limits, client).await;
             (done, SCOPE.with(Scope::cut), begin.elapsed().as_secs())
         };
-        SCOPE.scope(Scope::new(conn()), carrying).await
+        let carried = SCOPE.scope(Scope::new(conn()), carrying).await;
+        clock.abort();
+        carried
     }
 
     fn deadline(at: Option<Instant>) {

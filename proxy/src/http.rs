@@ -138,16 +138,17 @@ impl HttpService {
 
 #[async_trait]
 impl ProxyHttp for HttpService {
-    type CTX = Context;
+    /// Boxed, since pingora moves it from one of its futures to the next.
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Context {
+    fn new_ctx(&self) -> Self::CTX {
         Context::new()
     }
 
     /// None: pingora's default would make a compression module for each request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> Result<bool> {
         if session.req_header().version == Version::HTTP_10 {
             // It knows no informational answers.
             session.downstream_session.set_ignore_info_resp(true);
@@ -172,7 +173,7 @@ impl ProxyHttp for HttpService {
         }
     }
 
-    async fn upstream_peer(&self, session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, context: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         if context.attempts.begun == 0 && self.shared.is_full(&context.conn.load) {
             return Err(context.fail(Rejection::Overloaded, "too many requests at a time"));
         }
@@ -199,7 +200,7 @@ impl ProxyHttp for HttpService {
         _peer: &HttpPeer,
         connection: RawFd,
         _digest: Option<&Digest>,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> Result<()> {
         attempt::connected(&self.kept, session, reused, connection, context)
     }
@@ -208,7 +209,7 @@ impl ProxyHttp for HttpService {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> Result<()> {
         attempt::request(session, request, context).await?;
         context.allowed = Allowance::of(match context.is_bodiless() {
@@ -233,7 +234,7 @@ impl ProxyHttp for HttpService {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> Result<()> {
         // An h2 client may end its body with an empty frame. pingora would write that as a chunk, which is the last one
         // in HTTP/1, and then the last one again; where there is nothing, it writes the end alone.
@@ -257,7 +258,7 @@ impl ProxyHttp for HttpService {
         &self,
         session: &mut Session,
         answer: &mut ResponseHeader,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> Result<()> {
         response::filter(&self.shared.options, &self.kept, session, answer, context)
     }
@@ -266,7 +267,7 @@ impl ProxyHttp for HttpService {
         &self,
         session: &mut Session,
         answer: &mut ResponseHeader,
-        _context: &mut Context,
+        _context: &mut Self::CTX,
     ) -> Result<()> {
         response::without_chunks(session, answer);
         Ok(())
@@ -276,7 +277,7 @@ impl ProxyHttp for HttpService {
         &self,
         session: &mut Session,
         _peer: &HttpPeer,
-        context: &mut Context,
+        context: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
         let again = retry::on_connect_error(&error, session, context)
@@ -290,7 +291,7 @@ impl ProxyHttp for HttpService {
         _peer: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        context: &mut Context,
+        context: &mut Self::CTX,
         reused: bool,
     ) -> Box<Error> {
         let again = retry::on_error(&mut error, reused, session, context)
@@ -303,13 +304,13 @@ impl ProxyHttp for HttpService {
         &self,
         session: &mut Session,
         error: &Error,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> FailToProxy {
         let error_code = response::fail(session, error, context).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Self::CTX) {
         coded::remove(session, context);
         if let Some(measured) = &mut context.measured {
             measured.received(context.allowed.taken());
@@ -322,14 +323,14 @@ impl ProxyHttp for HttpService {
     }
 
     /// The access log has it.
-    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, _context: &Self::CTX, _error: &Error) -> bool {
         true
     }
 
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _context: &Context,
+        _context: &Self::CTX,
         _error: &Error,
         _stage: ProxyWarnLogContext,
     ) -> bool {

@@ -90,21 +90,42 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
         let Some(Ok((request, respond))) = accepted.await else { return };
         // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
         connection.conn.begin_request();
-        let (connection, open) = (Arc::clone(&connection), connection.streams.open());
-        tokio::spawn(async move {
-            // Dropped after `open`: when no request is in flight, the connection is idle.
-            let _in_flight = connection.worker.load.request();
-            connection.carry(Stream::new(request, respond), open).await;
-        });
+        connection.begin(Stream::new(request, respond));
     }
 }
 
+/// What was decided about a request, as [`request::decide`] returns it.
+type Decided = Result<Option<Box<Cursor>>, Box<Answer>>;
+
 impl Connection {
-    /// Carries a stream to its end.
-    async fn carry(&self, mut stream: Stream, open: OpenStream) {
+    /// Decides about a request, and has a task of its own carry it. What pingora carries needs a smaller task than the others.
+    fn begin(self: &Arc<Self>, mut stream: Stream) {
+        let (connection, open) = (Arc::clone(self), self.streams.open());
         let mut context = Box::new(Context::of(Arc::clone(&self.conn)));
         request::prepare(&mut stream.head, &mut context);
-        let mut decided = request::decide(&self.worker.shared, &stream.head, &mut context);
+        let decided = request::decide(&self.worker.shared, &stream.head, &mut context);
+        if matches!(decided, Ok(None)) && context.carrier == Carrier::Pingora {
+            tokio::spawn(async move {
+                // Dropped after `open`: when no request is in flight, the connection is idle.
+                let _in_flight = connection.worker.load.request();
+                connection.hand_over(stream, context, open).await;
+            });
+        } else {
+            tokio::spawn(async move {
+                let _in_flight = connection.worker.load.request();
+                connection.carry(stream, context, decided, open).await;
+            });
+        }
+    }
+
+    /// Carries a stream to its end.
+    async fn carry(
+        &self,
+        mut stream: Stream,
+        mut context: Box<Context>,
+        mut decided: Decided,
+        open: OpenStream,
+    ) {
         while let Ok(Some(cursor)) = decided {
             // Boxed, so that streams without checks do not hold the memory.
             let Some(next) = Box::pin(self.check(*cursor, &mut stream, &mut context)).await else { return };
@@ -119,12 +140,7 @@ impl Connection {
     }
 
     /// Carries out a check and goes on with the decision. Returns `None` if the client has reset the stream meanwhile.
-    async fn check(
-        &self,
-        cursor: Cursor,
-        stream: &mut Stream,
-        context: &mut Context,
-    ) -> Option<Result<Option<Box<Cursor>>, Box<Answer>>> {
+    async fn check(&self, cursor: Cursor, stream: &mut Stream, context: &mut Context) -> Option<Decided> {
         if let Some(most) = cursor.body() {
             let namespace = cursor.rule().map_or("", |rule| &rule.route.namespace);
             let held = until(context.deadline, hold::hold(&self.worker, stream, context, (namespace, most)));
@@ -161,7 +177,7 @@ impl Connection {
     async fn hand_over(&self, stream: Stream, context: Box<Context>, open: OpenStream) {
         let scope = Scope::new(Arc::clone(&self.conn));
         scope.set_read();
-        let session = Session::new(stream, Arc::clone(&self.digest));
+        let session = Session::new(stream, Arc::clone(&self.digest), context.measured.is_some());
         let session = ServerSession::new_custom(Box::new(session));
         let carrying = self.worker.service.process_new_http(session, &self.shutdown);
         let carrying = SCOPE.scope(scope, app::carry_stream(carrying, &self.conn.limits, open));

@@ -19,7 +19,7 @@ const LOOKS: u32 = 8;
 /// The longest time between two looks, at which it is also seen whether the client is there.
 const PAUSE: Duration = Duration::from_millis(7500);
 /// Limits that are shorter are looked at once, at their end, by the coarse clock.
-const COARSE: Duration = Duration::from_secs(4);
+pub(crate) const COARSE: Duration = Duration::from_secs(4);
 
 /// How often it is looked within this limit.
 fn looks(limit: Duration) -> u32 {
@@ -44,11 +44,6 @@ impl Stall {
         self.moved = true;
     }
 
-    /// Whether it is time to look, or has never been.
-    pub(crate) fn is_due(&self) -> bool {
-        self.timer.as_ref().is_none_or(|timer| timer.is_elapsed())
-    }
-
     /// Ready at each look: whether nothing has moved for `limit`. To be polled again then.
     pub(crate) fn poll_look(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<bool> {
         let looks = looks(limit);
@@ -67,7 +62,7 @@ impl Stall {
     }
 }
 
-/// The same by the coarse clock, for the carrier `http1`: it sets no timer.
+/// The same by the coarse clock, for requests: it sets no timer.
 #[derive(Debug)]
 pub(crate) struct CoarseStall {
     limit: Duration,

@@ -24,7 +24,7 @@ use crate::{
     io::DownIo,
     limits::Limits,
     scope::{SCOPE, Scope},
-    stall::{Stall, poll_timer},
+    stall::poll_timer,
 };
 
 /// Waits for the first bytes of a connection without TLS; whether they are HTTP/2's. `None`: there will be none.
@@ -42,7 +42,7 @@ pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo
     let (limits, counted) = (conn.limits, Arc::clone(&conn));
     let requests = async {
         let shutdown = port.shutdown();
-        let (mut idle, mut stall, socket) = (Idle::new(port, limits), Stall::default(), down.socket());
+        let (mut idle, socket) = (Idle::new(port, limits), down.socket());
         let (mut down, mut settings) = (down, None::<HttpPersistentSettings>);
         loop {
             if !idle.request_begins(&mut down).await {
@@ -55,7 +55,7 @@ pub(crate) async fn serve(worker: &Worker, down: Box<DownIo>, conn: Arc<ConnInfo
             down.begin_request();
             let answer = answer(service, down, settings.take(), &shutdown, limits.body);
             let client = Http1Client { socket: &socket, idle: &mut idle };
-            let answered = carry(answer, &mut stall, &limits, client).await;
+            let answered = carry(answer, &limits, client).await;
             SCOPE.with(tell_refused);
             let Some(reused) = answered else { return };
             let (stream, kept) = reused.consume();
@@ -81,7 +81,7 @@ pub(crate) async fn serve_one(
     let (shutdown, socket, limits) = (port.shutdown(), down.socket(), context.conn.limits);
     let request = async {
         let answer = answer(&worker.service, down, None, &shutdown, limits.body);
-        let reused = carry(answer, &mut Stall::default(), &limits, Lent(&socket)).await?;
+        let reused = carry(answer, &limits, Lent(&socket)).await?;
         reused.consume().0.into_any().downcast::<DownIo>().ok()
     };
     context.hand_over(SCOPE.scope(scope, request)).await

@@ -22,7 +22,6 @@ use crate::{
     io::DownIo,
     limits::Limits,
     scope::{SCOPE, Scope},
-    stall::Stall,
 };
 
 /// Serves HTTP/2 until either side ends it, or it has been without a stream for too long.
@@ -59,7 +58,7 @@ pub(crate) async fn carry_stream<T>(
     limits: &Limits,
     stream: OpenStream,
 ) -> Option<T> {
-    carry(carrying, &mut Stall::default(), limits, Http2Client(stream)).await
+    carry(carrying, limits, Http2Client(stream)).await
 }
 
 /// One HTTP/2 connection. Pingora runs each stream as a task of its own.

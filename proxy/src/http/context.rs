@@ -146,14 +146,14 @@ tokio::task_local! {
 impl Context {
     /// The context of a request that pingora has read, or that was handed over. Called inside the scope of its
     /// connection.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new() -> Box<Self> {
         if let Some(decided) = DECIDED.try_with(Cell::take).ok().flatten() {
-            return *decided;
+            return decided;
         }
-        Self::of(SCOPE.with(|scope| {
+        Box::new(Self::of(SCOPE.with(|scope| {
             scope.set_read();
             Arc::clone(&scope.conn)
-        }))
+        })))
     }
 
     /// Lets pingora's hooks carry out what was decided about the request: `carrying` calls them.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream as Messages;
 use h2::Reason;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Response, header, response::Parts};
 use pingora_core::protocols::{
     Digest,
     http::{
@@ -21,6 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::timeout;
 
 use super::Stream;
+use crate::http::hop::{KEEP_ALIVE, PROXY_CONNECTION};
 
 /// How many bytes of a request's body are kept for a retry.
 const KEPT_BODY: usize = 64 << 10;
@@ -30,7 +31,9 @@ pub(super) struct Session {
     stream: Stream,
     digest: Arc<Digest>,
     /// The head of the answer, once it was sent.
-    answer: Option<Box<ResponseHeader>>,
+    answer: Option<ResponseHeader>,
+    /// Whether that head has its headers.
+    keeps_headers: bool,
     /// Whether the answer is complete.
     ended: bool,
     received: usize,
@@ -45,11 +48,13 @@ pub(super) struct Session {
 type CustomMessages = Box<dyn Messages<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 impl Session {
-    pub(super) fn new(stream: Stream, digest: Arc<Digest>) -> Self {
+    /// `keeps_headers`: the headers of the answer are needed after they were sent.
+    pub(super) fn new(stream: Stream, digest: Arc<Digest>, keeps_headers: bool) -> Self {
         Self {
             stream,
             digest,
             answer: None,
+            keeps_headers,
             ended: false,
             received: 0,
             sent: 0,
@@ -71,21 +76,31 @@ impl Session {
         Ok(Some(bytes))
     }
 
-    fn send_head(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+    fn send_head(&mut self, head: ResponseHeader, end: bool) -> Result<()> {
         if self.ended || self.answer.is_some() {
             return Ok(());
         }
+        let Parts { status, mut headers, .. } = Parts::from(head);
         // HTTP/2 has none of these (RFC 9113, 8.2.2).
-        let hop = [header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE];
-        hop.iter().for_each(|name| drop(head.remove_header(name)));
-        ["keep-alive", "proxy-connection"].iter().for_each(|name| drop(head.remove_header(*name)));
-        let (status, headers) = (head.status, head.headers.clone());
-        let sent = match status.is_informational() {
-            true => return self.stream.inform(status, headers).map_err(gone),
-            false => self.stream.send_head(status, headers, end),
-        };
-        sent.map_err(gone)?;
-        (self.answer, self.ended) = (Some(head), end);
+        for name in [
+            &header::TRANSFER_ENCODING,
+            &header::CONNECTION,
+            &header::UPGRADE,
+            &KEEP_ALIVE,
+            &PROXY_CONNECTION,
+        ] {
+            headers.remove(name);
+        }
+        if status.is_informational() {
+            return self.stream.inform(status, headers).map_err(gone);
+        }
+        let mut sent = Response::new(());
+        *sent.status_mut() = status;
+        if self.keeps_headers {
+            sent.headers_mut().clone_from(&headers);
+        }
+        self.stream.send_head(status, headers, end).map_err(gone)?;
+        (self.answer, self.ended) = (Some(sent.into_parts().0.into()), end);
         Ok(())
     }
 
@@ -184,11 +199,11 @@ impl server::Session for Session {
     }
 
     async fn write_response_header(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
-        self.send_head(head, end)
+        self.send_head(*head, end)
     }
 
     async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
-        self.send_head(Box::new(head.clone()), end)
+        self.send_head(head.clone(), end)
     }
 
     async fn write_body(&mut self, bytes: Bytes, end: bool) -> Result<()> {
@@ -203,7 +218,7 @@ impl server::Session for Session {
         let mut ended = false;
         for task in tasks {
             ended |= match task {
-                HttpTask::Header(head, end) => self.send_head(head, end).map(|()| end)?,
+                HttpTask::Header(head, end) => self.send_head(*head, end).map(|()| end)?,
                 HttpTask::Body(Some(bytes), end) if !bytes.is_empty() => {
                     self.send(bytes, end).await.map(|()| end)?
                 }
@@ -253,7 +268,7 @@ impl server::Session for Session {
     }
 
     fn response_written(&self) -> Option<&ResponseHeader> {
-        self.answer.as_deref()
+        self.answer.as_ref()
     }
 
     async fn shutdown(&mut self, _code: u32, _why: &str) {

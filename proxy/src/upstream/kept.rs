@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     os::fd::RawFd,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,9 +22,14 @@ pub(crate) const MAX_IDLE: Duration = Duration::from_secs(4);
 /// Connections that are noted before those are forgotten whose time is over.
 const SWEEP_AT: usize = 256;
 
-/// How long each HTTP/1 connection of a worker is good for such a request.
+/// What is known of a worker's pooled connections.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(Mutex<Until>);
+pub(crate) struct Kept {
+    /// How long each HTTP/1 connection is good for such a request.
+    until: Mutex<Until>,
+    /// The HTTP/2 connections that were found open in this turn of the runtime.
+    open: Arc<Mutex<Vec<RawFd>>>,
+}
 
 #[derive(Debug)]
 struct Until {
@@ -38,7 +43,7 @@ impl Kept {
     pub(crate) fn answered(&self, connection: RawFd, keep_alive: Option<Duration>) {
         let now = Instant::now();
         let idle = keep_alive.map_or(MAX_IDLE, |limit| limit.min(MAX_IDLE));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).note(connection, now + idle, now);
+        lock(&self.until).note(connection, now + idle, now);
     }
 
     /// Whether a request may be sent on this pooled connection that must not be sent twice. `false` is no word on the
@@ -46,13 +51,35 @@ impl Kept {
     pub(crate) fn is_good(&self, connection: RawFd, protocol: BackendProtocol) -> bool {
         match protocol {
             BackendProtocol::Http1 => {
-                let until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                until.is_good(connection, Instant::now()) && seen(connection) == Seen::Nothing
+                lock(&self.until).is_good(connection, Instant::now()) && seen(connection) == Seen::Nothing
             }
             // An end is announced: by GOAWAY, and what is beyond its last stream may be sent again. Frames may wait.
-            BackendProtocol::Http2 => seen(connection) != Seen::End,
+            BackendProtocol::Http2 => self.is_open(connection),
         }
     }
+
+    /// Whether an HTTP/2 connection is open. One look serves all requests of a turn of the runtime: what they send is
+    /// written after the turn, so a look for each of them would not be newer when it matters.
+    fn is_open(&self, connection: RawFd) -> bool {
+        let mut open = lock(&self.open);
+        if open.contains(&connection) {
+            return true;
+        }
+        if seen(connection) == Seen::End {
+            return false;
+        }
+        if open.is_empty() {
+            let looks = Arc::clone(&self.open);
+            // It runs after all tasks that are ready now, and before those that they wake.
+            tokio::spawn(async move { lock(&looks).clear() });
+        }
+        open.push(connection);
+        true
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Until {
@@ -137,8 +164,19 @@ mod tests {
         assert_eq!(seen(-1), Seen::End);
     }
 
-    #[test]
-    fn only_http_1_minds_bytes_that_wait() {
+    #[tokio::test]
+    async fn one_look_serves_a_turn_of_the_runtime() {
+        let ((ours, theirs), kept) = (pair(), Kept::default());
+        let is_good = || kept.is_good(ours.as_raw_fd(), BackendProtocol::Http2);
+        assert!(is_good());
+        drop(theirs);
+        assert!(is_good(), "the same turn");
+        tokio::task::yield_now().await;
+        assert!(!is_good(), "the next turn");
+    }
+
+    #[tokio::test]
+    async fn only_http_1_minds_bytes_that_wait() {
         let kept = Kept::default();
         for (bytes, http1, http2) in [(&b""[..], true, true), (b"x", false, true)] {
             let (ours, mut theirs) = pair();

@@ -221,6 +221,8 @@ async fn requests_to_http2_backends_are_counted() {
             (1, 1),
             "{series:?}"
         );
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n\r\n".len() as u64;
+        assert!(series.counts.response_size.sum >= head, "{series:?}");
         if series.method == "POST" {
             let most = request.len() as u64 + 200;
             assert!((50..most).contains(&series.counts.request_size.sum), "{series:?}");

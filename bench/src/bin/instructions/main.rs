@@ -20,7 +20,7 @@ use portcullis_bench::comparison::{Comparison, Line, Name, Setup};
 use crate::counter::{Counter, PerRequest};
 
 /// The lines of `compare` that are counted.
-const COUNTED: [&str; 17] = [
+const COUNTED: [&str; 18] = [
     "small GET",
     "small GET, browser",
     "ten header edits, rewrite, CORS",
@@ -28,6 +28,7 @@ const COUNTED: [&str; 17] = [
     "small GET, TLS",
     "small GET, h2 (TLS) to h1",
     "100 KiB",
+    "gRPC, h2 (TLS) to h2c",
     "Ingress",
     "Ingress, limit-rps",
     "Ingress, whitelist-source-range",
