@@ -40,7 +40,7 @@ use crate::{
     facts::{Fact, facts_of},
     ir::{LiveSettings, ObjectKey},
     kinds::Kind,
-    objects::live_settings::LastGood,
+    objects::{self, live_settings::LastGood},
     snapshot::{Change, Snapshot},
     translate::{
         self, Address, Allocation, BackendTlsPolicies, Bundle, ChangedPlaces, HostOwners, HostTableKey,
@@ -352,6 +352,7 @@ impl Index {
             self.pools.certificates.forget_unused(&self.snapshot);
             self.pools.authorities.forget_unused(&self.snapshot);
             self.pools.users.forget_unused(&self.snapshot);
+            objects::forget_unused();
         }
         Publication {
             table: Arc::clone(&self.table),

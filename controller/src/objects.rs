@@ -51,7 +51,9 @@ pub use annotations_prefix::AnnotationsPrefix;
 pub use core::addresses::addresses_of_service;
 pub(crate) use core::service::MARK;
 pub(crate) use head::{Identity, identify, key, title};
-pub(crate) use ingress::annotations::{NGINX as NGINX_PREFIX, about as known_annotations, snippet};
+pub(crate) use ingress::annotations::{
+    NGINX as NGINX_PREFIX, about as known_annotations, forget_unused, snippet,
+};
 pub(crate) use live_settings::{nginx_keys, read as read_live_settings};
 pub use live_settings::{parse_count, parse_network};
 pub(crate) use names::{LABEL, SUBDOMAIN};

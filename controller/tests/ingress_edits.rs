@@ -20,10 +20,25 @@ fn the_work_for_one_ingress_is_the_same_among_few_and_many() {
     }
 }
 
+/// An Ingress with many hosts and other names is at all of these hosts. It is read once, not once for each of them.
+#[test]
+fn the_work_for_an_ingress_with_many_hosts_and_aliases_is_proportional_to_their_number() {
+    let bytes = |hosts: usize| {
+        let change = Change::Apply(decode(&of_many_hosts(hosts, "/after")));
+        edit([of_many_hosts(hosts, "/before")], &change).bytes_total
+    };
+    let (few, many) = (bytes(100), bytes(2_000));
+    assert!(many <= few * 40, "{few} bytes with 100 hosts, {many} with 2,000");
+}
+
 fn allocations(ingresses: usize, change: &Change) -> u64 {
+    edit((0..ingresses).map(|number| ingress(number, &format!("h{number}.example.com"))), change).count_total
+}
+
+/// What a change costs when these Ingresses are served.
+fn edit(ingresses: impl IntoIterator<Item = Value>, change: &Change) -> allocation_counter::AllocationInfo {
     let mut index = Index::new(Settings::default());
-    let all = (0..ingresses).map(|number| ingress(number, &format!("h{number}.example.com")));
-    index.apply(all.map(|ingress| Change::Apply(decode(&ingress))));
+    index.apply(ingresses.into_iter().map(|ingress| Change::Apply(decode(&ingress))));
     index.complete();
     let mut statuses = Statuses::default();
     let first = index.publish();
@@ -35,7 +50,25 @@ fn allocations(ingresses: usize, change: &Change) -> u64 {
         index.update_statuses(&mut statuses);
     });
     assert!(first.is_some() && second.is_some());
-    info.count_total
+    info
+}
+
+fn of_many_hosts(hosts: usize, path: &str) -> Value {
+    let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let paths = json!([{ "path": path, "pathType": "Prefix", "backend": backend }]);
+    let rules: Vec<_> = (0..hosts)
+        .map(|number| json!({ "host": format!("h{number}.example.com"), "http": { "paths": paths } }))
+        .collect();
+    let aliases: Vec<_> = (0..hosts).map(|number| format!("a{number}.example.com")).collect();
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {
+            "namespace": "shop", "name": "many",
+            "annotations": { "nginx.ingress.kubernetes.io/server-alias": aliases.join(",") },
+        },
+        "spec": { "ingressClassName": "portcullis", "rules": rules },
+    })
 }
 
 fn decode(manifest: &Value) -> portcullis_controller::ir::Object {

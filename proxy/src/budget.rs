@@ -1,4 +1,4 @@
-//! A budget of bytes. A namespace, or a client, can hold a quarter of it at most.
+//! A budget of bytes. A namespace can hold a quarter of it at most, a client an eighth.
 
 use std::{
     collections::HashMap,
@@ -11,8 +11,6 @@ use std::{
 
 use crate::admission::Client;
 
-/// The share of all bytes that a holder can have.
-const PART: usize = 4;
 /// The number of holders from which on those that hold nothing are removed.
 const MANY_HOLDERS: usize = 256;
 
@@ -43,7 +41,15 @@ pub(crate) enum Holder {
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     budget: Arc<Budget>,
-    shares: Arc<[Arc<AtomicUsize>]>,
+    shares: Arc<[Share]>,
+}
+
+/// What a holder has taken.
+#[derive(Clone, Debug)]
+struct Share {
+    held: Arc<AtomicUsize>,
+    /// The part of all bytes that it can have.
+    part: usize,
 }
 
 /// Bytes that are held until this is dropped.
@@ -60,6 +66,14 @@ impl Holder {
 
     pub(crate) fn client(address: IpAddr) -> Self {
         Self::Client(Client::of(address))
+    }
+
+    /// The part of all bytes that it can have: a single client cannot take all that its namespace can have.
+    fn part(&self) -> usize {
+        match self {
+            Self::Namespace(_) => 4,
+            Self::Client(_) => 8,
+        }
     }
 }
 
@@ -83,15 +97,16 @@ impl Budget {
 }
 
 impl Holders {
-    fn share(&mut self, holder: Holder) -> Arc<AtomicUsize> {
+    fn share(&mut self, holder: Holder) -> Share {
+        let part = holder.part();
         if let Some(held) = self.held.get(&holder) {
-            return Arc::clone(held);
+            return Share { held: Arc::clone(held), part };
         }
         if self.held.len() >= self.tidy_at.max(MANY_HOLDERS) {
             self.held.retain(|_, held| Arc::strong_count(held) > 1);
             self.tidy_at = 2 * self.held.len();
         }
-        Arc::clone(self.held.entry(holder).or_default())
+        Share { held: Arc::clone(self.held.entry(holder).or_default()), part }
     }
 }
 
@@ -103,12 +118,12 @@ impl Account {
             let more = |before: usize| before.checked_add(bytes).filter(|held| *held <= limit);
             held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
         };
-        let taken = self.shares.iter().take_while(|share| take(share, limit / PART)).count();
+        let taken = self.shares.iter().take_while(|share| take(&share.held, limit / share.part)).count();
         if taken == self.shares.len() && take(held, *limit) {
             return Some(Lease { account: self.clone(), bytes });
         }
         for share in self.shares.iter().take(taken) {
-            share.fetch_sub(bytes, Ordering::Relaxed);
+            share.held.fetch_sub(bytes, Ordering::Relaxed);
         }
         None
     }
@@ -117,7 +132,7 @@ impl Account {
 impl Drop for Lease {
     fn drop(&mut self) {
         let Account { budget, shares } = &self.account;
-        for held in shares.iter().map(|share| &**share).chain([&budget.held]) {
+        for held in shares.iter().map(|share| &*share.held).chain([&budget.held]) {
             held.fetch_sub(self.bytes, Ordering::Relaxed);
         }
     }
@@ -155,14 +170,14 @@ mod tests {
         let of = |namespace: &str, client: [u8; 4]| {
             budget.account([Holder::namespace(namespace), Holder::client(client.into())])
         };
-        let first = of("a", [192, 0, 2, 1]).lease(250).unwrap();
-        assert!(of("a", [192, 0, 2, 2]).lease(1).is_none(), "the namespace has its part");
+        let first: Vec<_> = (1..=2).map(|n| of("a", [192, 0, 2, n]).lease(125).unwrap()).collect();
+        assert!(of("a", [192, 0, 2, 5]).lease(1).is_none(), "the namespace has its part");
         assert!(of("b", [192, 0, 2, 1]).lease(1).is_none(), "the client has its part");
-        let second = of("b", [192, 0, 2, 2]).lease(250);
+        let second = of("b", [192, 0, 2, 5]).lease(125);
         assert!(second.is_some(), "what was refused took nothing of the other share");
-        assert_eq!(budget.held(), 500);
+        assert_eq!(budget.held(), 375);
         drop(first);
-        assert!(of("a", [192, 0, 2, 1]).lease(250).is_some());
+        assert!(of("a", [192, 0, 2, 1]).lease(125).is_some());
         drop(second);
         assert_eq!(budget.held(), 0);
     }
@@ -174,7 +189,7 @@ mod tests {
         for n in 0..10 * MANY_HOLDERS {
             account(&budget, &n.to_string());
         }
-        let of_used = Arc::clone(&used.shares[0]);
+        let of_used = Arc::clone(&used.shares[0].held);
         let all = budget.holders.lock().unwrap();
         assert!(all.held.len() <= MANY_HOLDERS);
         assert!(Arc::ptr_eq(&all.held[&Holder::namespace("used")], &of_used));

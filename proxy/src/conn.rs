@@ -98,6 +98,11 @@ impl ConnInfo {
         }
     }
 
+    /// Whether the peer is a trusted proxy, which has many clients.
+    pub(crate) fn is_of_proxy(&self) -> bool {
+        self.buffered.is_none()
+    }
+
     /// Whether there have been as many requests as there may be.
     pub(crate) fn is_spent(&self) -> bool {
         self.requests.most.is_some_and(|most| self.requests.begun.load(Ordering::Relaxed) >= most.get())

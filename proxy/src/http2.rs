@@ -19,6 +19,7 @@ use pingora_core::{
     server::ShutdownWatch,
 };
 use portcullis_routing::{Answer, Carrier, Cursor};
+use tokio::task::yield_now;
 
 use self::session::Session;
 pub(crate) use self::{
@@ -68,11 +69,14 @@ struct Connection {
     shutdown: ShutdownWatch,
 }
 
+/// So many streams are decided about before other connections have their turn.
+const AT_ONCE: u64 = 16;
+
 /// Accepts streams, and drives the connection meanwhile. Each stream has a task of its own.
 async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
     let options = connection.worker.service.h2_options().unwrap_or_default();
     let Ok(mut h2) = options.handshake::<_, Bytes>(down).await else { return };
-    let mut draining = false;
+    let (mut draining, mut accepted_streams) = (false, 0_u64);
     loop {
         let accepted = poll_fn(|cx| {
             // This task is woken when draining begins. New streams are still accepted until the client has seen the GOAWAY.
@@ -88,6 +92,11 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
             h2.poll_accept(cx)
         });
         let Some(Ok((request, respond))) = accepted.await else { return };
+        // Many streams can have come at once. Other connections of this worker are not kept waiting for all of them.
+        accepted_streams += 1;
+        if accepted_streams.is_multiple_of(AT_ONCE) {
+            yield_now().await;
+        }
         // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
         connection.conn.begin_request();
         connection.begin(Stream::new(request, respond));

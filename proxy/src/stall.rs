@@ -16,6 +16,8 @@ use crate::clock::{Ticks, Watch};
 /// How often it is looked within the limit, at least. What has not moved is noticed an eighth to two eighths after it: later
 /// than a limit of the same length that something else keeps, and can say what was wrong.
 const LOOKS: u32 = 8;
+/// How often it is looked at most: limits of hours are looked at less often than each [`PAUSE`].
+const MANY_LOOKS: u32 = 1000;
 /// The longest time between two looks, at which it is also seen whether the client is there.
 const PAUSE: Duration = Duration::from_millis(7500);
 /// Limits that are shorter are looked at once, at their end, by the coarse clock.
@@ -25,7 +27,7 @@ pub(crate) const COARSE: Duration = Duration::from_secs(4);
 fn looks(limit: Duration) -> u32 {
     // Divisions of 128 bits are slow.
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    u32::try_from(limit.div_ceil(PAUSE.as_millis() as u64)).unwrap_or(u32::MAX).max(LOOKS)
+    u32::try_from(limit.div_ceil(PAUSE.as_millis() as u64)).unwrap_or(u32::MAX).clamp(LOOKS, MANY_LOOKS)
 }
 
 /// Looks from time to time whether something has moved. What moves leaves a mark and no more, so that a fast transfer

@@ -56,10 +56,9 @@ impl Ingress {
         redirected.chain(named.cloned()).chain(aliases.cloned()).collect()
     }
 
-    /// The host that another name of it stands for (`server-alias`): the first of its hosts in alphabetical order.
-    pub fn aliased_host(&self, alias: &HostPattern) -> Option<&HostPattern> {
-        let named = self.annotations.server_alias.hosts.contains(alias);
-        self.rules.iter().map(|rule| &rule.host).filter(|_| named).min_by_key(|host| host.to_string())
+    /// The host that its other names stand for (`server-alias`): the first of its hosts in alphabetical order.
+    pub fn aliased_host(&self) -> Option<&HostPattern> {
+        self.rules.iter().map(|rule| &rule.host).min_by_key(|host| host.to_string())
     }
 
     /// The host to which requests for this one are redirected, since it is the same with or without `www.`

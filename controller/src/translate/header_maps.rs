@@ -42,7 +42,10 @@ impl Settings {
         let mut problems = Vec::new();
         for (key, of) in [("add-headers", &mut headers.add), ("proxy-set-headers", &mut headers.send)] {
             let Some(map) = &of.map else {
-                last_good.headers.remove(key);
+                // While the settings are missing, as during their replacement, the headers are not forgotten.
+                if snapshot.config_maps.contains_key(settings_map) {
+                    last_good.headers.remove(key);
+                }
                 continue;
             };
             match self.headers_of(map, snapshot, fetches) {

@@ -1,4 +1,4 @@
-//! The memory of the encoders of a worker. Each namespace, and each client, can have a quarter of it.
+//! The memory of the encoders of a worker. Each namespace can have a quarter of it, each client an eighth.
 
 use std::{
     net::IpAddr,
@@ -38,9 +38,9 @@ impl Default for Coders {
 }
 
 impl Coders {
-    /// The shares of a namespace and a client.
-    pub(crate) fn room(self: &Arc<Self>, namespace: &str, client: IpAddr) -> CoderRoom {
-        let holders = [Holder::namespace(namespace), Holder::client(client)];
+    /// The shares of a namespace and a client; `None` for a proxy whose clients are not known.
+    pub(crate) fn room(self: &Arc<Self>, namespace: &str, client: Option<IpAddr>) -> CoderRoom {
+        let holders = [Holder::namespace(namespace)].into_iter().chain(client.map(Holder::client));
         CoderRoom { coders: Arc::clone(self), account: self.budget.account(holders) }
     }
 
@@ -71,15 +71,18 @@ mod tests {
     #[test]
     fn namespaces_and_clients_share_the_memory_of_a_worker() {
         let coders = Arc::<Coders>::default();
-        let room = |namespace: &str, client: u8| coders.room(namespace, [192, 0, 2, client].into());
-        let shop = room("shop", 1);
-        let mut held: Vec<_> = std::iter::from_fn(|| shop.coder(GZIP, None)).collect();
-        assert_eq!(held.len(), MOST / 4 / Setup::of(GZIP, None).memory());
-        assert_eq!(coders.refused(), 1);
-        assert!(room("shop", 2).coder(GZIP, None).is_none(), "the namespace has its share");
+        let room = |namespace: &str, client: u8| coders.room(namespace, Some([192, 0, 2, client].into()));
+        let all = |room: CoderRoom| std::iter::from_fn(move || room.coder(GZIP, None)).collect::<Vec<_>>();
+        let memory = Setup::of(GZIP, None).memory();
+        let (shop, mut held) = (room("shop", 1), all(room("shop", 1)));
+        assert_eq!((held.len(), coders.refused()), (MOST / 8 / memory, 1));
         assert!(room("media", 1).coder(GZIP, None).is_none(), "the client has its share");
+        // Clients of a proxy that are not known share what the namespace can have.
+        held.extend(all(coders.room("shop", None)));
+        assert_eq!((held.len(), coders.refused()), (MOST / 4 / memory, 3));
+        assert!(room("shop", 2).coder(GZIP, None).is_none(), "the namespace has its share");
         held.extend(room("media", 2).coder(GZIP, None));
-        assert_eq!((held.len(), coders.refused()), (MOST / 4 / (384 << 10) + 1, 3));
+        assert_eq!((held.len(), coders.refused()), (MOST / 4 / (384 << 10) + 1, 4));
         // The memory is free once a body has ended, even if its output has not been sent.
         held.iter_mut().take(1).for_each(|coder| coder.end().unwrap());
         assert!(shop.coder(GZIP, None).is_some());
@@ -90,7 +93,7 @@ mod tests {
     #[test]
     fn encoders_for_short_bodies_take_less_of_it() {
         let coders = Arc::<Coders>::default();
-        let room = coders.room("shop", [192, 0, 2, 1].into());
+        let room = coders.room("shop", Some([192, 0, 2, 1].into()));
         let known = room.coder(GZIP, Some(1000)).unwrap();
         assert_eq!(coders.budget.held(), Setup::of(GZIP, Some(1000)).memory());
         drop(known);

@@ -46,7 +46,9 @@ impl Context {
 
     fn encoding(&self, compression: Compression) -> Option<Encoding> {
         compression.coding?;
-        let room = self.conn.load.coders.room(&self.rule()?.route.namespace, self.client);
+        let is_proxy = self.conn.is_of_proxy() && self.client == self.conn.peer.ip().to_canonical();
+        let client = (!is_proxy).then_some(self.client);
+        let room = self.conn.load.coders.room(&self.rule()?.route.namespace, client);
         Some(Encoding { compression, room })
     }
 }

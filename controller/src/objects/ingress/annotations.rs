@@ -51,8 +51,8 @@ pub(in crate::objects) mod values;
 
 use std::{
     collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    hash::{BuildHasher as _, Hash, Hasher, RandomState},
+    sync::{Arc, LazyLock},
 };
 
 use portcullis_routing::step::Demand;
@@ -141,14 +141,22 @@ pub(super) fn read(annotations: &BTreeMap<String, String>, checks: &mut Checks) 
     Read { annotations: read, refused }
 }
 
+/// The annotations in use. The hashes are seeded, so that nobody can choose annotations with equal ones.
+static IN_USE: LazyLock<(RandomState, Interned<Annotations>)> = LazyLock::new(Default::default);
+
+/// Frees the memory of annotations that are no longer used.
+pub(crate) fn forget_unused() {
+    IN_USE.1.forget_unused();
+}
+
 /// Returns the annotations of an Ingress as one value with those of other Ingresses that are equal: many Ingresses are created
 /// from the same chart.
 pub(super) fn shared(written: &BTreeMap<String, String>, read: Annotations) -> Arc<Annotations> {
-    static IN_USE: Interned<Annotations> = Interned::new();
-    let mut hasher = DefaultHasher::new();
+    let (seed, in_use) = &*IN_USE;
+    let mut hasher = seed.build_hasher();
     let known = written.iter().filter(|(name, _)| name.starts_with(NGINX) || name.starts_with(OURS));
     known.for_each(|annotation| annotation.hash(&mut hasher));
-    IN_USE.share(hasher.finish(), Arc::new(read))
+    in_use.share(hasher.finish(), Arc::new(read))
 }
 
 fn find(full_name: &str) -> Option<&'static Known> {

@@ -27,6 +27,9 @@ use crate::{
     translate::{Place, Pools, Reader, Settings},
 };
 
+/// So many changed Ingresses are translated without a look at how many there are.
+const MANY: usize = 64;
+
 /// What became different with the hosts of Ingresses.
 #[derive(Debug)]
 pub(crate) struct IngressChanges {
@@ -101,21 +104,23 @@ impl Listeners {
         pools: &Pools,
         changed: &BTreeSet<ObjectKey>,
     ) -> Option<IngressChanges> {
-        // The certificates of a namespace are counted from its oldest Ingress.
-        if self.named.is_empty() || reader.entrance().max_certificates.is_some() {
+        // The certificates of a namespace are counted from its oldest Ingress. To translate all is cheaper than to update
+        // the Ingresses of each host, if many have changed.
+        let are_many = changed.len() > MANY && changed.len() > self.named.ingresses().len() / 4;
+        if self.named.is_empty() || are_many || reader.entrance().max_certificates.is_some() {
             return None;
         }
         let mut hosts: BTreeSet<_> = changed.iter().flat_map(|key| self.named.hosts(key)).cloned().collect();
         let now = ingress::ours(reader, changed.iter().filter_map(|key| reader.hosts_of(key)));
-        changed.iter().for_each(|key| self.named.set(key, None));
-        for ingress in &now {
-            let own = ingress.served_hosts();
-            hosts.extend(own.iter().cloned());
-            self.named.set(&ingress.meta.key, Some(own));
-        }
+        let mut served: BTreeMap<_, _> =
+            now.iter().map(|ingress| (&ingress.meta.key, ingress.served_hosts())).collect();
+        hosts.extend(served.values().flatten().cloned());
+        changed.iter().for_each(|key| self.named.set(key, served.remove(key)));
         if self.named.is_empty() {
             return None;
         }
+        // A Gateway's listener has one place for both.
+        hosts.extend(hosts.iter().filter_map(other_wildcard).collect::<Vec<_>>());
         hosts.extend(self.covered(reader, &hosts));
         hosts.extend(self.other_names(reader, &hosts));
         let mut renewed = self.named.at_any(&hosts);
@@ -170,9 +175,10 @@ impl Listeners {
     }
 
     /// Returns the other names of these hosts (`server-alias`).
-    fn other_names(&self, reader: &Reader<'_>, hosts: &BTreeSet<HostPattern>) -> Vec<HostPattern> {
-        let ingresses = hosts.iter().flat_map(|host| self.named.at(host));
-        let ingresses = ingresses.filter_map(|key| reader.hosts_of(key));
+    fn other_names(&self, reader: &Reader<'_>, hosts: &BTreeSet<HostPattern>) -> BTreeSet<HostPattern> {
+        // Each Ingress once: one with many hosts and many aliases is at all of these hosts.
+        let ingresses = self.named.at_any(hosts);
+        let ingresses = ingresses.iter().filter_map(|key| reader.hosts_of(key));
         ingresses.flat_map(|ingress| ingress.annotations.server_alias.hosts.iter().cloned()).collect()
     }
 
@@ -185,14 +191,9 @@ impl Listeners {
             let ingress = reader.hosts_of(key);
             ingress.is_some_and(|ingress| !ingress.annotations.server_alias.hosts.is_empty())
         };
-        let standing_for: Vec<_> = hosts
-            .iter()
-            .flat_map(|host| self.named.at(host))
-            .filter(has_names)
-            .flat_map(|key| self.named.hosts(key))
-            .cloned()
-            .collect();
-        hosts.extend(standing_for);
+        for key in self.named.at_any(&hosts).iter().filter(has_names) {
+            hosts.extend(self.named.hosts(key).iter().cloned());
+        }
         let wildcards: Vec<_> =
             hosts.iter().filter_map(|host| Some(HostPattern::WildcardLabel(suffix(host)?.into()))).collect();
         self.named.at_any(hosts.iter().chain(&wildcards))
@@ -204,13 +205,14 @@ impl Listeners {
         settings: &Settings,
         hosts: &BTreeSet<HostPattern>,
         ingresses: &BTreeSet<ObjectKey>,
-        Hosts { mut side, mut places, reads: Reads(reads) }: Hosts,
+        Hosts { mut side, places, reads: Reads(reads) }: Hosts,
     ) -> IngressChanges {
         let mut facts = Vec::new();
         for host in hosts {
             let (before, now) = (self.ingress.hosts.remove(host), side.hosts.remove(host));
             for place in places_of(settings, host, before.iter().chain(&now)) {
-                match places.hosts.remove(&place) {
+                // Not removed: two of the hosts can have this place.
+                match places.hosts.get(&place).cloned() {
                     Some(now) => drop(self.places.hosts.insert(place.clone(), now)),
                     None => drop(self.places.hosts.remove(&place)),
                 }
@@ -246,6 +248,15 @@ fn places_of<'s>(
     // The default certificate is shown there if no Ingress has every host.
     let default = (https, (*host == HostPattern::Any).then_some(HostPattern::Any));
     hostnames.chain([default]).filter_map(|(port, hostname)| Some((port?, hostname?))).collect()
+}
+
+/// Returns the wildcard that is written like this one: of one label for rules, of any number for aliases.
+fn other_wildcard(host: &HostPattern) -> Option<HostPattern> {
+    match host {
+        HostPattern::Wildcard(suffix) => Some(HostPattern::WildcardLabel(Arc::clone(suffix))),
+        HostPattern::WildcardLabel(suffix) => Some(HostPattern::Wildcard(Arc::clone(suffix))),
+        HostPattern::Any | HostPattern::Exact(_) => None,
+    }
 }
 
 /// Returns the name without its first label of a host that a wildcard may cover.

@@ -250,19 +250,20 @@ fn inherit_tls(ours: &[Arc<Ingress>], hosts: &mut BTreeMap<HostPattern, IngressH
 /// Finds the hosts that others are another name of, and gives these the Ingresses of those. A host with rules of its own is
 /// no other name; one that several Ingresses claim stands for the host that comes first in alphabetical order.
 fn name_aliases(ours: &[Arc<Ingress>], hosts: &mut BTreeMap<HostPattern, IngressHost>) {
-    let mut aliases: BTreeMap<&HostPattern, &HostPattern> = BTreeMap::new();
-    for ingress in ours {
+    let mut aliases: BTreeMap<&HostPattern, (Arc<str>, &HostPattern)> = BTreeMap::new();
+    for ingress in ours.iter().filter(|ingress| !ingress.annotations.server_alias.hosts.is_empty()) {
+        let Some(host) = ingress.aliased_host() else { continue };
+        let text: Arc<str> = host.to_string().into();
         for alias in &ingress.annotations.server_alias.hosts {
-            let Some(host) = ingress.aliased_host(alias) else { continue };
-            let known = aliases.entry(alias).or_insert(host);
-            if host.to_string() < known.to_string() {
-                *known = host;
+            let known = aliases.entry(alias).or_insert_with(|| (Arc::clone(&text), host));
+            if text < known.0 {
+                *known = (Arc::clone(&text), host);
             }
         }
     }
     let named: BTreeSet<_> =
         ours.iter().flat_map(|ingress| ingress.rules.iter().map(|rule| &rule.host)).collect();
-    for (alias, host) in aliases.into_iter().filter(|(alias, _)| !named.contains(alias)) {
+    for (alias, (_, host)) in aliases.into_iter().filter(|(alias, _)| !named.contains(alias)) {
         let Some(IngressHost { ingresses, tls, tls_of, ciphers, .. }) = hosts.get(host).cloned() else {
             continue;
         };
@@ -302,12 +303,11 @@ fn same_name(host: &HostPattern) -> HostPattern {
 impl IngressSide {
     /// Returns whether an Ingress names a host that is written like this hostname of a Gateway's listener.
     pub(super) fn has_host(&self, hostname: &HostPattern) -> bool {
-        match hostname {
-            HostPattern::Wildcard(suffix) => {
-                self.hosts.contains_key(&HostPattern::WildcardLabel(Arc::clone(suffix)))
-            }
-            hostname => self.hosts.contains_key(hostname),
-        }
+        let of_rules = match hostname {
+            HostPattern::Wildcard(suffix) => Some(HostPattern::WildcardLabel(Arc::clone(suffix))),
+            HostPattern::Any | HostPattern::Exact(_) | HostPattern::WildcardLabel(_) => None,
+        };
+        self.hosts.contains_key(hostname) || of_rules.is_some_and(|host| self.hosts.contains_key(&host))
     }
 
     /// Returns the facts that differ, compared with the hosts from before.

@@ -39,6 +39,9 @@ impl Named {
 
     /// Sets the hosts of an Ingress; `None` if it is not ours.
     pub(super) fn set(&mut self, key: &ObjectKey, hosts: Option<BTreeSet<HostPattern>>) {
+        if hosts.as_ref().is_some_and(|hosts| hosts.iter().eq(self.hosts(key))) {
+            return;
+        }
         for host in self.by_ingress.remove(key).unwrap_or_default() {
             let Some(ingresses) = self.by_host.get_mut(&host) else { continue };
             *ingresses = ingresses.iter().filter(|other| *other != key).cloned().collect();
@@ -55,7 +58,7 @@ impl Named {
     }
 
     /// Returns the Ingresses that are ours.
-    pub(super) fn ingresses(&self) -> impl Iterator<Item = &ObjectKey> {
+    pub(super) fn ingresses(&self) -> impl ExactSizeIterator<Item = &ObjectKey> {
         self.by_ingress.keys()
     }
 

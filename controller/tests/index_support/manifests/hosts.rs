@@ -73,10 +73,11 @@ pub(crate) fn host_ingress(bits: &mut Bits) -> Value {
 }
 
 /// Annotations that are for whole hosts, or depend on the other Ingresses of a host.
-const ANNOTATIONS: [(&str, &str); 17] = [
+const ANNOTATIONS: [(&str, &str); 18] = [
     ("server-alias", "alias.test"),
     ("server-alias", "g.test,other.alias.test"),
     ("server-alias", "*.alias.test,g.h.test"),
+    ("server-alias", "*.h.test"),
     ("from-to-www-redirect", "true"),
     ("app-root", "/start"),
     ("use-regex", "true"),

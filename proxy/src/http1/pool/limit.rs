@@ -27,7 +27,7 @@ pub(super) struct Part {
     size: usize,
     /// The maximum number of connections since the last call of [`Self::release`].
     peak: usize,
-    /// [`IdleLimit::denied`] at the last call of [`Self::is_wanted`].
+    /// [`IdleLimit::denied`] at the last call of [`Self::is_wanted`], and how often this worker was denied since.
     denied: usize,
 }
 
@@ -71,7 +71,10 @@ impl Part {
         if count > self.size
             && let Some(limit) = &self.of
         {
-            self.size += limit.take();
+            let taken = limit.take();
+            self.size += taken;
+            // What this worker is denied does not tell it to give something back.
+            self.denied = self.denied.wrapping_add(usize::from(taken == 0));
         }
         count <= self.size
     }
@@ -89,10 +92,12 @@ impl Part {
         self.size = needed;
     }
 
-    /// Returns whether a worker has needed more than there was since the last call.
+    /// Returns whether another worker has needed more than there was since the last call, and this one has something to
+    /// give back.
     pub(super) fn is_wanted(&mut self) -> bool {
-        let denied = self.of.as_ref().map_or(0, |limit| limit.denied.load(Ordering::Relaxed));
-        std::mem::replace(&mut self.denied, denied) != denied
+        let Some(limit) = &self.of else { return false };
+        let denied = limit.denied.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.denied, denied) != denied && self.size > limit.guaranteed
     }
 }
 
@@ -157,5 +162,9 @@ mod tests {
         assert!(!one.is_wanted());
         assert_eq!(fill(&mut other, 0, 2), 1);
         assert_eq!([one.is_wanted(), one.is_wanted()], [true, false]);
+        assert!(!other.is_wanted(), "it is the one that needs more");
+        assert_eq!(fill(&mut one, 3, 4), 3);
+        assert!(!one.is_wanted(), "it is the one that needs more");
+        assert!(!other.is_wanted(), "it has nothing to give back");
     }
 }
