@@ -558,7 +558,7 @@ async fn unending() -> SocketAddr {
 }
 
 #[tokio::test]
-async fn a_client_gets_a_quarter_of_the_memory_for_encoders() {
+async fn a_client_gets_an_eighth_of_the_memory_for_encoders() {
     let proxy = start_with(|options| options.workers = 1);
     let at = Site::of(compressed(to(unending().await), |_| ())).serve(&proxy).await;
     let mut open = Vec::new();
@@ -572,14 +572,14 @@ async fn a_client_gets_a_quarter_of_the_memory_for_encoders() {
         open.push(io);
         String::from_utf8(head).unwrap().to_lowercase().contains("content-encoding: gzip")
     };
-    // 16 MiB, of which each takes 384 KiB.
-    for _ in 0..42 {
+    // 8 MiB, of which each takes 384 KiB.
+    for _ in 0..21 {
         assert!(is_compressed(&mut open).await, "{}", open.len());
     }
     assert_eq!(proxy.proxy.uncompressed_responses(), 0);
     assert!(!is_compressed(&mut open).await);
     assert_eq!(proxy.proxy.uncompressed_responses(), 1);
-    open.truncate(40);
-    until("the encoders to be free", || proxy.proxy.in_flight() == 40).await;
+    open.truncate(19);
+    until("the encoders to be free", || proxy.proxy.in_flight() == 19).await;
     assert!(is_compressed(&mut open).await);
 }
