@@ -39,6 +39,21 @@ fn each_annotation_has_a_section_and_a_test() {
     }
 }
 
+#[test]
+fn the_counts_in_the_readme_agree_with_the_code() {
+    let count = |words: &[&str]| annotations().into_iter().filter(|a| words.contains(&here(*a).0)).count();
+    let counts = format!(
+        "[{} of {}](docs/ingress-nginx.md#all-annotations) supported; {} have no effect because they are not needed, and {} are \
+         refused.",
+        count(&["same", "different"]),
+        annotations().into_iter().count(),
+        count(&["no effect"]),
+        count(&["refused"]),
+    );
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&counts), "README.md is out of date: {counts}");
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }

@@ -52,7 +52,7 @@ struct Share {
     part: usize,
 }
 
-/// Bytes that are held until this is dropped.
+/// A number of bytes of the budget, which is returned when the lease is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
     account: Account,
@@ -111,7 +111,7 @@ impl Holders {
 }
 
 impl Account {
-    /// Takes so many bytes; `None` if fewer are left, of all or of one of the shares.
+    /// Leases this many bytes. Returns `None` if the budget, or one of the shares, has fewer bytes left.
     pub(crate) fn lease(&self, bytes: usize) -> Option<Lease> {
         let Budget { limit, held, .. } = &*self.budget;
         let take = |held: &AtomicUsize, limit: usize| {
@@ -174,7 +174,7 @@ mod tests {
         assert!(of("a", [192, 0, 2, 5]).lease(1).is_none(), "the namespace has its part");
         assert!(of("b", [192, 0, 2, 1]).lease(1).is_none(), "the client has its part");
         let second = of("b", [192, 0, 2, 5]).lease(125);
-        assert!(second.is_some(), "what was refused took nothing of the other share");
+        assert!(second.is_some(), "a refused lease must not count in the other share");
         assert_eq!(budget.held(), 375);
         drop(first);
         assert!(of("a", [192, 0, 2, 1]).lease(125).is_some());

@@ -176,7 +176,7 @@ impl Watch {
         self.with(|entry, now| entry.due <= now)
     }
 
-    /// Carries out `work` until the deadline passes. Returns `None` if it has passed.
+    /// Runs `work` until it is done or the deadline has passed, which returns `None`.
     ///
     /// The future is passed pinned, so that it is not moved.
     pub(crate) async fn until_due<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {

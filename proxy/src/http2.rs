@@ -69,7 +69,7 @@ struct Connection {
     shutdown: ShutdownWatch,
 }
 
-/// So many streams are decided about before other connections have their turn.
+/// The number of streams that are accepted, and routed, before the worker's other connections are served.
 const AT_ONCE: u64 = 16;
 
 /// Accepts streams, and drives the connection meanwhile. Each stream has a task of its own.
@@ -92,14 +92,15 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
             h2.poll_accept(cx)
         });
         let Some(Ok((request, respond))) = accepted.await else { return };
-        // Many streams can have come at once. Other connections of this worker are not kept waiting for all of them.
+        // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
+        connection.conn.begin_request();
+        connection.begin(Stream::new(request, respond));
+        // The client can have opened many streams at once. This stream is counted before other tasks run, so that the
+        // connection is not closed as idle in the meantime.
         accepted_streams += 1;
         if accepted_streams.is_multiple_of(AT_ONCE) {
             yield_now().await;
         }
-        // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
-        connection.conn.begin_request();
-        connection.begin(Stream::new(request, respond));
     }
 }
 

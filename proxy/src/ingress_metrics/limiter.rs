@@ -49,7 +49,7 @@ struct Group {
     of_namespaces: HashMap<Box<str>, usize>,
 }
 
-/// The label sets of a path, or of an Ingress.
+/// The label sets in use for one path, or for one Ingress.
 #[derive(Debug)]
 struct OfLabels {
     labels: Weak<IngressLabels>,

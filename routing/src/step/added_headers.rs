@@ -8,7 +8,7 @@ use crate::template::Values;
 /// Headers of responses of the proxy itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddedHeaders {
-    /// Those with the same value in all responses.
+    /// The headers that have the same value in all responses.
     pub fixed: Option<HeaderModifier>,
     /// Those with values of the request.
     pub varying: Option<HeaderTemplates>,

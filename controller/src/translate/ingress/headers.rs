@@ -141,8 +141,8 @@ pub(crate) fn of_unmatched(settings: &Settings) -> Option<Arc<AddedHeaders>> {
     (!headers.is_empty()).then(|| Arc::new(set_headers(headers, parse)))
 }
 
-/// Changes that set headers which were checked: those whose values are the same for all requests, and the others. A header that
-/// has no valid value for a path is removed.
+/// Returns the changes that set these headers, split into fixed values and templates. The headers were validated before. A
+/// header without a valid value for the path is removed.
 fn set_headers(headers: &[Header], parse: impl Fn(&str) -> Template) -> AddedHeaders {
     let (mut set, mut remove, mut templates) = (Vec::new(), Vec::new(), Vec::new());
     for (name, text) in headers {

@@ -23,7 +23,8 @@ impl LabelPool {
         self.labels.share(self.hasher.hash_one(&labels), Arc::new(labels))
     }
 
-    /// The labels of the requests of an Ingress for which there is no room under the labels of their paths.
+    /// The labels of an Ingress without those of a path. Requests are counted under them when the limit of label sets is
+    /// reached.
     fn of_ingress(&self, namespace: &str, ingress: &str) -> Arc<IngressLabels> {
         let [host, path, service] = [""; 3].map(Into::into);
         let (namespace, ingress) = (namespace.into(), ingress.into());

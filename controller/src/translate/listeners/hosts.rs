@@ -27,7 +27,7 @@ use crate::{
     translate::{Place, Pools, Reader, Settings},
 };
 
-/// So many changed Ingresses are translated without a look at how many there are.
+/// Up to this number of changed Ingresses, only their hosts are translated, however few Ingresses there are.
 const MANY: usize = 64;
 
 /// What became different with the hosts of Ingresses.
@@ -104,8 +104,8 @@ impl Listeners {
         pools: &Pools,
         changed: &BTreeSet<ObjectKey>,
     ) -> Option<IngressChanges> {
-        // The certificates of a namespace are counted from its oldest Ingress. To translate all is cheaper than to update
-        // the Ingresses of each host, if many have changed.
+        // The certificates of a namespace are counted from its oldest Ingress. If many Ingresses have changed, translating all
+        // of them is cheaper than updating the Ingresses of each host.
         let are_many = changed.len() > MANY && changed.len() > self.named.ingresses().len() / 4;
         if self.named.is_empty() || are_many || reader.entrance().max_certificates.is_some() {
             return None;
@@ -211,7 +211,7 @@ impl Listeners {
         for host in hosts {
             let (before, now) = (self.ingress.hosts.remove(host), side.hosts.remove(host));
             for place in places_of(settings, host, before.iter().chain(&now)) {
-                // Not removed: two of the hosts can have this place.
+                // It is not removed from `places`, because two of the hosts can share it.
                 match places.hosts.get(&place).cloned() {
                     Some(now) => drop(self.places.hosts.insert(place.clone(), now)),
                     None => drop(self.places.hosts.remove(&place)),
