@@ -41,12 +41,14 @@ fn each_annotation_has_a_section_and_a_test() {
 
 #[test]
 fn the_counts_in_the_readme_agree_with_the_code() {
-    let count = |words: &[&str]| annotations().into_iter().filter(|a| words.contains(&here(*a).0)).count();
+    let count = |words: &[&str]| {
+        annotations().into_iter().filter(|annotation| words.contains(&here(*annotation).0)).count()
+    };
     let counts = format!(
         "[{} of {}](docs/ingress-nginx.md#all-annotations) supported; {} have no effect because they are not needed, and {} are \
          refused.",
         count(&["same", "different"]),
-        annotations().into_iter().count(),
+        annotations().len(),
         count(&["no effect"]),
         count(&["refused"]),
     );
