@@ -57,7 +57,7 @@ pub enum Fact {
     RoutesOn(ObjectKey),
     /// What Ingresses say of a Service's port, across hosts.
     IngressBackend(ObjectKey, PortKey),
-    /// Whether the regular expressions of a route are within the budget of its namespace.
+    /// Whether the regular expressions of a route or an Ingress are within the budget of its namespace.
     PatternsOf(ObjectKey),
     /// Which of its claimed streams a route gets.
     StreamsOf(ObjectKey),

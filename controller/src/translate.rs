@@ -38,6 +38,7 @@ mod listeners;
 mod memo;
 mod owners;
 mod parameters;
+mod pattern_quotas;
 mod patterns;
 mod permissions;
 mod persistence;
@@ -71,7 +72,7 @@ pub use full::full;
 pub(crate) use header_maps::Fetches;
 pub use host_tables::HostTablePool;
 use ingress::may_serve;
-pub use ingress::{LabelPool, ingress_claims, ingress_host};
+pub use ingress::{LabelPool, OtherHosts, ingress_claims, ingress_host, ingress_patterns};
 pub(crate) use ingress::{
     are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings, of_unmatched,
 };
@@ -85,7 +86,9 @@ pub use listeners::{
 pub(crate) use listeners::{ChangedPlaces, ClassOwner, Classes, name_for, shared_with};
 pub use owners::HostOwners;
 pub(crate) use parameters::of_class as parameters_of_class;
-pub use patterns::{PatternPool, PatternQuotas};
+pub use pattern_quotas::PatternQuotas;
+pub(crate) use pattern_quotas::over_budget;
+pub use patterns::PatternPool;
 pub use permissions::HostRefusal;
 pub(crate) use permissions::Taker;
 pub use port_services::{PortServices, ServiceMessages, ServicesTranslation, port_services};

@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use index_support::{
     Bits, UIDS, beside_hosts, edited, fingerprints, host_ingress, made_anew, manifest, own_ingress_class,
     read, renamed, sharing_ingress, sharing_services, spoilt, stream_gateway, stream_route, turned,
+    with_patterns,
 };
 use portcullis_controller::{
     Bindings, Index, Publication, Settings,
@@ -151,6 +152,31 @@ proptest! {
         }
         running.compare()?;
         running.compare_beside_table()?;
+    }
+
+    /// Ingresses and routes whose regular expressions take more memory than their namespaces may have.
+    #[test]
+    fn the_budgets_for_regular_expressions_depend_on_the_objects_alone(
+        events in prop::collection::vec((0..12u8, any::<u64>()), 1..60),
+    ) {
+        let mut running = Running::new(settings(false, false));
+        running.apply(class());
+        sharing_services().into_iter().for_each(|manifest| running.apply(manifest));
+        for namespace in ["a", "b"] {
+            let listeners = json!([{ "name": "l0", "port": 80, "protocol": "HTTP", "hostname": format!("{namespace}.test") }]);
+            let spec = json!({ "gatewayClassName": "c", "listeners": listeners });
+            running.apply(object(GATEWAY_API, "Gateway", json!({ "name": "x", "namespace": namespace }), spec));
+        }
+        for (event, bits) in events {
+            match event {
+                0..6 => running.apply(with_patterns(&mut Bits::new(bits))),
+                6 => running.remove(read(&with_patterns(&mut Bits::new(bits))).unwrap().meta().key.clone()),
+                7 => running.recreate(bits),
+                8 => running.set_pattern_budget(Bits::new(bits).of(&[0, 50, 100, 150, 300, 65536])),
+                _ => running.compare()?,
+            }
+        }
+        running.compare()?;
     }
 
     #[test]
@@ -424,6 +450,12 @@ impl Running {
             },
             ..settings(is_set(6), is_set(7))
         };
+        self.index.set_settings(self.settings.clone());
+    }
+
+    /// Sets the budget for regular expressions, in KiB.
+    fn set_pattern_budget(&mut self, budget: usize) {
+        self.settings.pattern_budget = budget << 10;
         self.index.set_settings(self.settings.clone());
     }
 

@@ -20,6 +20,24 @@ fn the_work_for_one_ingress_is_the_same_among_few_and_many() {
     }
 }
 
+/// The regular expressions of a namespace have a common budget, which is counted by what changes.
+#[test]
+fn the_work_for_one_ingress_with_a_regular_expression_is_the_same_among_few_and_many() {
+    let regex = |number: usize, path: &str| {
+        let mut ingress = ingress(number, &format!("h{number}.example.com"));
+        ingress["metadata"]["annotations"] = json!({ "nginx.ingress.kubernetes.io/use-regex": "true" });
+        ingress["spec"]["rules"][0]["http"]["paths"][0]["path"] = path.into();
+        ingress
+    };
+    // A few texts that all share, so that they are within the budget.
+    let path = |number: usize| format!("/p{}[0-9]+", number % 50);
+    let change = Change::Apply(decode(&regex(7, "/other[0-9]+")));
+    let among =
+        |count: usize| edit((0..count).map(|number| regex(number, &path(number))), &change).count_total;
+    let (few, many) = (among(100), among(2_000));
+    assert!(many <= few + few / 10, "{few} allocations among 100 Ingresses, {many} among 2,000");
+}
+
 /// An Ingress with many hosts and other names is at all of these hosts. It is read once, not once for each of them.
 #[test]
 fn the_work_for_an_ingress_with_many_hosts_and_aliases_is_proportional_to_their_number() {

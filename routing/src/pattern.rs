@@ -19,14 +19,15 @@ use std::{
     },
 };
 
-pub use groups::GroupPattern;
+pub use groups::{GroupPattern, GroupSource};
 use regex_automata::{
     Anchored, Input,
     hybrid::dfa::{Cache, DFA},
     nfa::thompson::{NFA, WhichCaptures, pikevm::PikeVM},
 };
 use regex_syntax::{
-    Parser, ast,
+    Parser,
+    ast::{self, Ast},
     hir::{Hir, Look},
 };
 
@@ -69,12 +70,7 @@ impl Source {
     /// # Errors
     /// [`InvalidPattern`], with a message for the author of the text.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
-        if text.len() > MAX_PATTERN {
-            return Err(InvalidPattern::TooLong(text.len()));
-        }
-        let syntax = |error: ast::Error| InvalidPattern::Syntax(error.kind().to_string().into());
-        let parsed = ast::parse::Parser::new().parse(text).map_err(syntax)?;
-        let size = size::of(&parsed);
+        let size = size::of(&parsed(text)?);
         if size > MAX_COMPILED {
             return Err(InvalidPattern::TooLarge(MAX_COMPILED));
         }
@@ -119,6 +115,29 @@ impl Source {
 
     fn cache(&self) -> usize {
         self.size + CACHE
+    }
+}
+
+/// The syntax tree of a text as it is written.
+fn parsed(text: &str) -> Result<Ast, InvalidPattern> {
+    if text.len() > MAX_PATTERN {
+        return Err(InvalidPattern::TooLong(text.len()));
+    }
+    let syntax = |error: ast::Error| InvalidPattern::Syntax(error.kind().to_string().into());
+    ast::parse::Parser::new().parse(text).map_err(syntax)
+}
+
+/// The ASCII characters that every match of a regular expression starts with, whatever their case. Empty if it cannot be
+/// parsed.
+pub fn literal_start(text: &str) -> String {
+    let literal = |ast: &Ast| match ast {
+        Ast::Literal(literal) => Some(literal.c).filter(char::is_ascii),
+        _ => None,
+    };
+    match &parsed(text) {
+        Ok(Ast::Concat(concat)) => concat.asts.iter().map_while(literal).collect(),
+        Ok(ast) => literal(ast).into_iter().collect(),
+        Err(_) => String::new(),
     }
 }
 

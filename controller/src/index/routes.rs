@@ -19,8 +19,8 @@ use crate::{
     status,
     translate::{
         self, Attached, Attachment, HostMessages, HostTableKey, HostTablePool, HostTranslation,
-        IngressBackends, Listeners, OtherRoutes, PatternQuotas, PolicyUse, PolicyUser, PolicyUsers, Pools,
-        Reader, ServiceMessages, ServicesTranslation, Slots, StreamClaims, Translated,
+        IngressBackends, Listeners, OtherHosts, OtherRoutes, PatternQuotas, PolicyUse, PolicyUser,
+        PolicyUsers, Pools, Reader, ServiceMessages, ServicesTranslation, Slots, StreamClaims, Translated,
     },
 };
 
@@ -142,8 +142,8 @@ impl Routes {
         maps.for_each(|map| units.change(&Fact::Outcome(map.clone())));
     }
 
-    /// Records which regular expressions the stale routes need. Other routes become stale where theirs are now granted
-    /// or refused because of that.
+    /// Records which regular expressions the stale routes and hosts need. Other routes and hosts become stale where theirs
+    /// are now granted or refused because of that.
     fn renew_quotas(&mut self, translator: &Translator<'_>, units: &mut Units) {
         let Translator { snapshot, reader, listeners, .. } = translator;
         for key in &units.stale.routes {
@@ -155,9 +155,12 @@ impl Routes {
                 _ => self.quotas.remove(key),
             }
         }
+        for host in &units.stale.ingress_hosts {
+            self.quotas.set_host(host, translate::ingress_patterns(reader, listeners, host));
+        }
         let changed = self.quotas.settle(reader.settings().pattern_budget);
-        changed.into_iter().for_each(|route| units.change(&Fact::PatternsOf(route)));
-        // Each route notes the same reads again when it is translated.
+        changed.into_iter().for_each(|object| units.change(&Fact::PatternsOf(object)));
+        // Each route and host notes the same reads again when it is translated.
         reader.take_noted();
     }
 
@@ -182,7 +185,7 @@ impl Routes {
     fn renew_ingress_backends(&mut self, translator: &Translator<'_>, units: &mut Units) {
         let Translator { reader, listeners, .. } = translator;
         for host in &units.stale.ingress_hosts {
-            let claims = translate::ingress_claims(reader, listeners, host);
+            let claims = translate::ingress_claims(reader, listeners, &self.quotas, host);
             self.ingress_backends.set_host(host, claims);
         }
         self.ingress_backends.settle().iter().for_each(|fact| units.change(fact));
@@ -232,8 +235,9 @@ impl Routes {
         renewed: &mut Vec<HostTableKey>,
     ) {
         let Translator { reader, listeners, pools, .. } = translator;
+        let others = OtherHosts { backends: &self.ingress_backends, quotas: &self.quotas };
         let HostTranslation { tables, stream, policies, messages } =
-            translate::ingress_host(reader, listeners, pools, &self.ingress_backends, &host);
+            translate::ingress_host(reader, listeners, pools, others, &host);
         units.record(Unit::IngressHost(host.clone()), reader);
         let before = self.hosts.remove(&host).unwrap_or_default();
         let policies: Box<[_]> = policies.into_iter().map(|policy| (policy, PolicyUser::Ingresses)).collect();

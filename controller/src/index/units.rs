@@ -5,7 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_routing::HostPattern;
 
 use super::dependencies::Dependencies;
-use crate::{facts::Fact, ir::ObjectKey, kinds::StatusShape, status::Report, translate::Reader};
+use crate::{
+    facts::Fact,
+    ir::ObjectKey,
+    kinds::{Kind, StatusShape},
+    status::Report,
+    translate::Reader,
+};
 
 /// What is translated on its own, and again when a fact that it read changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +49,8 @@ impl Unit {
                 StatusShape::LoadBalancer | StatusShape::Conditions => Some(Self::Status(key.clone())),
             },
             Fact::Outcome(key) => Some(Self::Status(key.clone())),
+            // Of an Ingress, its hosts read it.
+            Fact::PatternsOf(key) if key.kind == Kind::Ingress => None,
             Fact::PatternsOf(key) | Fact::StreamsOf(key) => Some(Self::Route(key.clone())),
             Fact::ListenerAt(host) => Some(Self::IngressHost(host.clone())),
             Fact::HostsOf(key) => Some(Self::HostsOf(key.clone())),

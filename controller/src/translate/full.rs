@@ -6,10 +6,10 @@ use portcullis_routing::HostPattern;
 
 use super::{
     Attached, Attachment, BackendTlsPolicies, HostOwners, HostTablePool, HostTranslation, IngressBackends,
-    Listeners, OtherRoutes, PatternQuotas, PolicyUser, PolicyUsers, Pools, PortServices, Reader,
+    Listeners, OtherHosts, OtherRoutes, PatternQuotas, PolicyUser, PolicyUsers, Pools, PortServices, Reader,
     ServiceMessages, Settings, SharedHosts, Slots, StreamClaims, Translated, Translation, assemble, fill,
-    ingress_claims, ingress_host, is_attached, listeners, port_services, route, served_objects,
-    stream_places,
+    ingress_claims, ingress_host, ingress_patterns, is_attached, listeners, port_services, route,
+    served_objects, stream_places,
 };
 use crate::{
     Bindings,
@@ -38,12 +38,14 @@ pub fn full(
     let policies = BackendTlsPolicies::of(&reader, pools, snapshot);
     let reader = reader.with_owners(Some(&owners)).with_policies(&policies);
     let listeners = listeners(&reader, pools);
-    let mut translated = translate_routes(snapshot, &reader, &listeners, pools);
+    let quotas = quotas(snapshot, &reader, &listeners);
+    let mut translated = translate_routes(snapshot, &reader, &listeners, &quotas, pools);
     let hosts = || listeners.ingress.hosts.keys();
     let mut backends = IngressBackends::default();
-    hosts().for_each(|host| backends.set_host(host, ingress_claims(&reader, &listeners, host)));
+    hosts().for_each(|host| backends.set_host(host, ingress_claims(&reader, &listeners, &quotas, host)));
     backends.settle();
-    let translate = |host| ingress_host(&reader, &listeners, pools, &backends, host);
+    let others = OtherHosts { backends: &backends, quotas: &quotas };
+    let translate = |host| ingress_host(&reader, &listeners, pools, others, host);
     let mut hosts: BTreeMap<_, _> = hosts().map(|host| (host.clone(), translate(host))).collect();
     let mut slots = put_together(&mut translated, &mut hosts, &pools.host_tables);
     let services = port_services(&reader, pools);
@@ -99,19 +101,27 @@ fn put_together(
     slots
 }
 
-fn translate_routes(
-    snapshot: &Snapshot,
-    reader: &Reader<'_>,
-    listeners: &Listeners,
-    pools: &Pools,
-) -> BTreeMap<ObjectKey, Translated> {
+fn quotas(snapshot: &Snapshot, reader: &Reader<'_>, listeners: &Listeners) -> PatternQuotas {
     let mut quotas = PatternQuotas::default();
     for with_patterns in snapshot.routes.values().filter(|route| !route.patterns.is_empty()) {
         let is_attached = is_attached(reader, listeners, with_patterns);
         let needs = is_attached.then_some(&*with_patterns.patterns);
         quotas.set(&with_patterns.meta, needs);
     }
+    for host in listeners.ingress.hosts.keys() {
+        quotas.set_host(host, ingress_patterns(reader, listeners, host));
+    }
     quotas.settle(reader.settings().pattern_budget);
+    quotas
+}
+
+fn translate_routes(
+    snapshot: &Snapshot,
+    reader: &Reader<'_>,
+    listeners: &Listeners,
+    quotas: &PatternQuotas,
+    pools: &Pools,
+) -> BTreeMap<ObjectKey, Translated> {
     let mut claims = StreamClaims::default();
     for of_streams in snapshot.routes.values().filter(|route| !route.kind.takes_requests()) {
         claims.set(&of_streams.meta, stream_places(reader, listeners, of_streams));

@@ -17,6 +17,7 @@
 //! labels.rs     the labels of its requests in metrics
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
+//! needs.rs      which regular expressions its Ingresses need
 //! ```
 
 mod access;
@@ -29,6 +30,7 @@ mod external_auth;
 mod headers;
 mod labels;
 mod limits;
+mod needs;
 mod passthrough;
 mod paths;
 mod spread;
@@ -42,20 +44,31 @@ use portcullis_routing::{HostPattern, HostTable};
 pub use claims::ingress_claims;
 pub(crate) use headers::of_unmatched;
 pub use labels::LabelPool;
+pub use needs::ingress_patterns;
 pub(crate) use paths::are_regex;
 
-use super::{HostRefusal, HostTranslation, IngressBackends, Listeners, Pools, Reader, RuleSource, Settings};
+use super::{
+    HostRefusal, HostTranslation, IngressBackends, Listeners, PatternQuotas, Pools, Reader, RuleSource,
+    Settings,
+};
 use crate::{ir::Ingress, problem::Topic, status::Message};
 use claims::Mains;
 use compiler::{Compiler, Host};
 use paths::Place;
+
+/// What the translation of a host depends on in other hosts, and in routes.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherHosts<'a> {
+    pub backends: &'a IngressBackends,
+    pub quotas: &'a PatternQuotas,
+}
 
 /// Translates the Ingresses of a host: first decides which Ingress gets each path, then compiles the rules.
 pub fn ingress_host(
     reader: &Reader<'_>,
     listeners: &Listeners,
     pools: &Pools,
-    ingress_backends: &IngressBackends,
+    others: OtherHosts<'_>,
     served_as: &HostPattern,
 ) -> HostTranslation {
     let mut translation = HostTranslation::default();
@@ -64,16 +77,11 @@ pub fn ingress_host(
     let mut ingresses: Vec<_> = state.ingresses.iter().filter_map(|key| reader.ingress(key)).collect();
     ingresses.sort_by_cached_key(|ingress| ingress.age());
     let (canaries, ingresses) = claims::split(&ingresses);
-    let (owned, mut losses) = paths::settle(&ingresses, host);
-    let with_rules = |ingress: &&Ingress| !ingress.rules.of_host(host).is_empty();
-    // What no path matches is answered as the oldest Ingress with rules says; of hosts that no Ingress names, as the oldest
-    // with nothing but a default backend does.
-    let first = ingresses.iter().position(with_rules).filter(|_| *host != HostPattern::Any);
-    let mut places = paths::places(&owned, first, paths::are_regex(&ingresses, host));
+    let paths::All { mut places, mut losses } = paths::all(&ingresses, host);
     if places.is_empty() {
         places.extend(paths::redirected(&ingresses, host));
     }
-    let context = Host { reader, pools, ingress_backends, state, host, served_as, ingresses: &ingresses };
+    let context = Host { reader, pools, others, state, host, served_as, ingresses: &ingresses };
     let mut compilers: Vec<_> = ingresses.iter().map(|ingress| Compiler::new(context, ingress)).collect();
     places.retain(|place| !compilers[place.ingress].is_of_canary(place));
     let entries: Vec<_> = places.iter().filter_map(|place| compilers[place.ingress].entry(place)).collect();
@@ -91,7 +99,7 @@ pub fn ingress_host(
         }
         losses.extend(paths::lost_defaults(&ingresses, host, Ingress::is_default_backend));
     } else if places.iter().any(Place::is_rest) {
-        let has_rules = |ingress: &Ingress| with_rules(&ingress);
+        let has_rules = |ingress: &Ingress| !ingress.rules.of_host(host).is_empty();
         losses.extend(paths::lost_defaults(&ingresses, host, has_rules));
     }
     if let Some(by) = &state.passthrough {

@@ -42,6 +42,8 @@ pub struct Said {
     pub hashing: Hashing,
     pub affinity: Affinity,
     pub canary: Option<Canary>,
+    /// Whether the regular expression of the canary is beyond the budget of its namespace.
+    pub is_over_budget: bool,
 }
 
 /// A statement of a host about a Service's port.
@@ -252,6 +254,11 @@ impl IngressBackend {
     /// Which requests it gets as a canary; `None` if it is none.
     pub fn canary(&self) -> Option<&Canary> {
         self.first.as_ref()?.canary.as_ref()
+    }
+
+    /// Whether its regular expression, as a canary, is beyond the budget of its namespace.
+    pub fn is_over_budget(&self) -> bool {
+        self.first.as_ref().is_some_and(|first| first.is_over_budget)
     }
 
     pub fn hashing(&self) -> Option<&Hashing> {

@@ -204,7 +204,8 @@ spec: { ingressClassName: portcullis, defaultBackend: { service: { name: rest, p
         ("web", host, &["Service shop/rest", "Service shop/web"][..]),
         ("all", HostPattern::Any, &["Service shop/rest"]),
     ] {
-        ingress_host(&reader, &listeners, &pools, &IngressBackends::default(), &host);
+        let (backends, quotas) = (&IngressBackends::default(), &PatternQuotas::default());
+        ingress_host(&reader, &listeners, &pools, OtherHosts { backends, quotas }, &host);
         let mut want = vec![format!("Ingress shop/{ingress}")];
         want.extend(services.iter().map(|service| (*service).to_owned()));
         want.push(format!("{:?}", Fact::ListenerAt(host)));

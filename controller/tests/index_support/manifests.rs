@@ -2,6 +2,7 @@
 
 mod gateways;
 mod hosts;
+mod patterns;
 mod routes;
 mod sharing;
 
@@ -15,6 +16,7 @@ use super::{Bits, CLASSES, HOSTS, INGRESS_CLASSES, NAMES, NAMESPACES, PATHS, TIM
 pub(crate) use gateways::stream_gateway;
 use gateways::{gateway, gateway_class, gateway_service, listener_set, parameters};
 pub(crate) use hosts::{beside_hosts, host_ingress, own_ingress_class};
+pub(crate) use patterns::with_patterns;
 pub(crate) use routes::stream_route;
 use routes::{grpc_route, http_route, port_route, tls_route};
 use sharing::of_services;

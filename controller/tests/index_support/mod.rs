@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 pub(crate) use manifests::{
     beside_hosts, host_ingress, own_ingress_class, sharing_ingress, sharing_services, stream_gateway,
-    stream_route,
+    stream_route, with_patterns,
 };
 
 use manifests::manifest_of;

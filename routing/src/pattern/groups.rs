@@ -1,18 +1,33 @@
 //! Regular expressions whose groups are read.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use regex_automata::{Input, meta, util::captures::Captures};
 
-use super::{InvalidPattern, MAX_COMPILED, MAX_PATTERN};
+use super::{InvalidPattern, MAX_COMPILED, size};
 use crate::template::Groups;
+
+/// A regular expression whose groups are read. It is checked, but not compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSource {
+    text: Arc<str>,
+    size: usize,
+    cost: usize,
+}
 
 /// A regular expression that is searched for in a text, without regard to case, for the texts of its groups: nginx'
 /// `rewrite "(?i)text"`.
 pub struct GroupPattern {
-    text: Box<str>,
+    text: Arc<str>,
     regex: meta::Regex,
 }
+
+/// The most memory that one takes, in bytes, with the cache of a search.
+const MAX_COST: usize = 2 * MAX_COMPILED;
+/// The least bytes that a state of an automaton takes.
+const STATE: usize = 24;
+/// The length of a path for which the memory of a search is counted, in bytes.
+const USUAL_PATH: usize = 8 << 10;
 
 /// The groups of a match.
 #[derive(Debug)]
@@ -21,18 +36,37 @@ pub struct Matched<'t> {
     captures: Captures,
 }
 
-impl GroupPattern {
-    /// The most memory that one takes, in bytes.
-    pub const COST: usize = 2 * MAX_COMPILED;
-
-    /// Compiles a text.
+impl GroupSource {
+    /// Checks the syntax of a text and the size of its compiled form. Takes time proportional to the text's length.
     ///
     /// # Errors
     /// [`InvalidPattern`], with a message for the author of the text.
-    pub fn compile(text: &str) -> Result<Self, InvalidPattern> {
-        if text.len() > MAX_PATTERN {
-            return Err(InvalidPattern::TooLong(text.len()));
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        let parsed = super::parsed(text)?;
+        let size = size::with_groups(&parsed);
+        let cost = size.saturating_add(cache(size, 1 + text.bytes().filter(|byte| *byte == b'(').count()));
+        if size > MAX_COMPILED || cost > MAX_COST {
+            return Err(InvalidPattern::TooLarge(MAX_COMPILED));
         }
+        Ok(Self { text: text.into(), size, cost })
+    }
+
+    /// The text as it was written.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// The most memory that its compiled form takes, in bytes, including the cache of a search in a path of usual length. It
+    /// depends on nothing but the text.
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Compiles it.
+    ///
+    /// # Errors
+    /// Where it names an unknown class of characters, or its compiled form turns out larger than estimated.
+    pub fn compile(&self) -> Result<GroupPattern, InvalidPattern> {
         // A search begins at the start of a path and ends in it: there is nothing to skip for a prefilter, and a one-pass
         // automaton would be used only where the regular expression begins with `^`. Both are several times as large as the
         // rest.
@@ -43,12 +77,34 @@ impl GroupPattern {
             .hybrid(false)
             .dfa(false);
         let syntax = regex_automata::util::syntax::Config::new().case_insensitive(true);
-        let built = meta::Builder::new().configure(config).syntax(syntax).build(text);
+        let built = meta::Builder::new().configure(config).syntax(syntax).build(&self.text);
         let regex = built.map_err(|error| match error.syntax_error() {
             Some(error) => InvalidPattern::Syntax(super::syntax_text(error).into()),
             None => InvalidPattern::TooLarge(MAX_COMPILED),
         })?;
-        Ok(Self { text: text.into(), regex })
+        if regex.memory_usage() > self.size {
+            return Err(InvalidPattern::TooLarge(self.size));
+        }
+        Ok(GroupPattern { text: Arc::clone(&self.text), regex })
+    }
+}
+
+/// The most memory that the cache of a search takes, in bytes.
+fn cache(size: usize, groups: usize) -> usize {
+    let states = size.saturating_sub(size::EMPTY) / STATE;
+    // A search remembers where it was in which state, and in longer texts the positions of all groups for each state.
+    let visited = states.saturating_mul(USUAL_PATH / 8);
+    let positions = states.saturating_mul(2 * groups * 2 * size_of::<usize>());
+    visited.saturating_add(positions)
+}
+
+impl GroupPattern {
+    /// Parses and compiles a text.
+    ///
+    /// # Errors
+    /// As [`GroupSource::parse`] and [`GroupSource::compile`].
+    pub fn compile(text: &str) -> Result<Self, InvalidPattern> {
+        GroupSource::parse(text)?.compile()
     }
 
     /// The names of its groups.

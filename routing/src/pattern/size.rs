@@ -9,11 +9,13 @@ use regex_syntax::ast::{
 };
 
 /// An automaton that matches the empty text, with everything that is kept beside its states.
-const EMPTY: usize = 2048;
+pub(super) const EMPTY: usize = 2048;
 /// One byte and its transition to the next.
 const BYTE: usize = 32;
 /// One branch.
 const BRANCH: usize = 48;
+/// The start and the end of a group that is recorded, and its name.
+const GROUP: usize = 160;
 /// Any character, or any but a few.
 const DOT: usize = 320;
 /// A character outside ASCII, and one that matches regardless of case.
@@ -29,10 +31,17 @@ const WORD: usize = 22 << 10;
 
 /// The most bytes that a regular expression takes, saturating at the largest number.
 pub(super) fn of(ast: &Ast) -> usize {
-    EMPTY.saturating_add(Size { is_folded: false }.of(ast))
+    EMPTY.saturating_add(Size { is_folded: false, group: 0 }.of(ast))
+}
+
+/// The same of one that matches regardless of case and records its groups.
+pub(super) fn with_groups(ast: &Ast) -> usize {
+    (EMPTY + GROUP).saturating_add(Size { is_folded: true, group: GROUP }.of(ast))
 }
 
 struct Size {
+    /// What recording a group takes.
+    group: usize,
     /// Whether the flag `i` was set anywhere before this place.
     is_folded: bool,
 }
@@ -71,7 +80,8 @@ impl Size {
                 if let GroupKind::NonCapturing(flags) = &group.kind {
                     self.is_folded |= flags.flag_state(Flag::CaseInsensitive) == Some(true);
                 }
-                self.of(&group.ast)
+                let recorded = if group.is_capturing() { self.group } else { 0 };
+                self.of(&group.ast).saturating_add(recorded)
             }
             Ast::Alternation(alternation) => {
                 let branches = alternation.asts.len().saturating_mul(BRANCH);

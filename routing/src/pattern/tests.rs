@@ -84,6 +84,38 @@ fn common_patterns_are_no_larger_than_estimated() {
 }
 
 #[test]
+fn common_patterns_with_groups_are_no_larger_than_estimated() {
+    for pattern in
+        ["/foo(/|$)(.*)", r"/x/(\d+)/y", "/([a-z]+)/([0-9]+)/?(.*)", "/(?<who>[^/]+/){3}(.*)", "/a"]
+    {
+        let source = GroupSource::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        source.compile().unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        assert!(source.cost() < 160 << 10, "{pattern}: {}", source.cost());
+    }
+    // Searches in long texts record all groups for each state.
+    let many = "()".repeat(MAX_PATTERN / 2);
+    assert_eq!(GroupSource::parse(&many), Err(InvalidPattern::TooLarge(MAX_COMPILED)));
+}
+
+#[test]
+fn the_literal_start_is_what_every_match_starts_with() {
+    for (pattern, want) in [
+        ("/api/v[0-9]+", "/api/v"),
+        ("/foo(/|$)(.*)", "/foo"),
+        (r"/a\.b.*", "/a.b"),
+        ("/ab?", "/a"),
+        ("/a|/b", ""),
+        ("/a", "/a"),
+        ("/é.*", "/"),
+        ("(/a)", ""),
+        ("(?x) /a b", ""),
+        ("/a(", ""),
+    ] {
+        assert_eq!(literal_start(pattern), want, "{pattern}");
+    }
+}
+
+#[test]
 fn every_named_class_can_be_compiled() {
     // The largest of each kind of property, and those with the most characters that differ in case alone.
     for class in [
@@ -163,6 +195,24 @@ proptest! {
                 Err(InvalidPattern::Syntax(_)) => {}
                 Err(error) => prop_assert!(false, "{}: {}", text, error),
             }
+        }
+    }
+
+    #[test]
+    fn groups_take_no_more_than_was_counted(text in pattern()) {
+        // Compiling refuses a larger one as too large.
+        match GroupSource::parse(&text).and_then(|source| source.compile()) {
+            Ok(_) | Err(InvalidPattern::Syntax(_) | InvalidPattern::TooLarge(MAX_COMPILED)) => {}
+            Err(error) => prop_assert!(false, "{}: {}", text, error),
+        }
+    }
+
+    #[test]
+    fn every_match_starts_with_the_literal_start(text in pattern(), on in "[a-zA-Z0-9/]{0,6}") {
+        let start = literal_start(&text);
+        let is_match = |on: &str| Pattern::compile(&format!("(?:{text})(?s:.*)")).is_ok_and(|p| p.is_match(on));
+        for on in [on.clone(), format!("{start}{on}")].iter().filter(|on| is_match(on)) {
+            prop_assert!(on.starts_with(&start), "{} matches {}, which does not start with {}", text, on, start);
         }
     }
 

@@ -14,21 +14,26 @@ use crate::{
         ingress::{IngressBackend, IngressPath},
     },
     translate::{
-        Listeners, Reader, ServicePort,
+        Listeners, PatternQuotas, Reader, ServicePort,
         ingress_backends::{Alternative, Claim, Claimed, Said},
         services,
     },
 };
 
 /// The claims of a host.
-pub fn ingress_claims(reader: &Reader<'_>, listeners: &Listeners, host: &HostPattern) -> Vec<Claim> {
+pub fn ingress_claims(
+    reader: &Reader<'_>,
+    listeners: &Listeners,
+    quotas: &PatternQuotas,
+    host: &HostPattern,
+) -> Vec<Claim> {
     let Some(state) = listeners.at_host(reader, host) else { return Vec::new() };
     let mut ingresses: Vec<_> = state.ingresses.iter().filter_map(|key| reader.ingress(key)).collect();
     ingresses.sort_by_cached_key(|ingress| ingress.age());
     let (mut canaries, mains) = split(&ingresses);
     canaries.retain(|canary| !is_closed_by_settings(canary, reader.settings()));
     let using = mains.iter().chain(&canaries);
-    let mut claims: Vec<_> = using.flat_map(|ingress| uses(reader, ingress, host)).collect();
+    let mut claims: Vec<_> = using.flat_map(|ingress| uses(reader, quotas, ingress, host)).collect();
     if !canaries.is_empty() {
         let mains = Mains::of(&mains, host);
         canaries.iter().for_each(|canary| claims.extend(of_canary(reader, canary, &mains, host)));
@@ -42,7 +47,7 @@ pub(super) fn split<'a>(ingresses: &[&'a Ingress]) -> (Vec<&'a Ingress>, Vec<&'a
 }
 
 /// The Services that an Ingress uses at a host, each once.
-fn uses(reader: &Reader<'_>, ingress: &Ingress, host: &HostPattern) -> Vec<Claim> {
+fn uses(reader: &Reader<'_>, quotas: &PatternQuotas, ingress: &Ingress, host: &HostPattern) -> Vec<Claim> {
     let of_paths = paths::paths_of(ingress, host).map(|(_, path)| &path.backend);
     let mut used: Vec<_> = ingress
         .default_backend
@@ -63,6 +68,8 @@ fn uses(reader: &Reader<'_>, ingress: &Ingress, host: &HostPattern) -> Vec<Claim
             hashing: annotations.hashing.clone(),
             affinity: annotations.affinity.clone(),
             canary: annotations.canary.clone(),
+            // The host notes this read when it is translated.
+            is_over_budget: annotations.canary.is_some() && !quotas.grants(&ingress.meta.key),
         },
     };
     let said = (said != Said::default()).then(|| Arc::new(said));

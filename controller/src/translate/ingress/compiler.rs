@@ -6,12 +6,12 @@ use portcullis_routing::{
     BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
     RouteId, RouteMatch, Rule, Steps, WeightedBackend,
     path::of_ingress,
-    pattern::{InvalidPattern, Source},
+    pattern::{self, GroupPattern, GroupSource, InvalidPattern, Source},
     step::{BasicAuth, Limits},
 };
 
 use super::{
-    basic_auth, limits,
+    OtherHosts, basic_auth, limits, needs,
     paths::{self, Matched, Place},
     steps::{self, Site},
     upstream,
@@ -21,8 +21,8 @@ use crate::{
     problem::Topic,
     status::{Cause, Message},
     translate::{
-        ClassOwner, Classes, Closer, Fault, HostTableKey, IngressBackends, IngressHost, Pools, Reader,
-        RuleSource, backend_tls::Finder,
+        ClassOwner, Classes, Closer, Fault, HostTableKey, IngressHost, Pools, Reader, RuleSource,
+        backend_tls::Finder, pattern_quotas::Need,
     },
 };
 
@@ -31,7 +31,7 @@ use crate::{
 pub(super) struct Host<'a> {
     pub(super) reader: &'a Reader<'a>,
     pub(super) pools: &'a Pools,
-    pub(super) ingress_backends: &'a IngressBackends,
+    pub(super) others: OtherHosts<'a>,
     pub(super) state: &'a IngressHost,
     /// The host of the rules.
     pub(super) host: &'a HostPattern,
@@ -54,12 +54,18 @@ pub(super) struct Compiler<'a> {
     pub(super) basic_auth: Option<Arc<BasicAuth>>,
     /// What closes all paths of the Ingress.
     pub(super) closed: Option<BackendError>,
-    /// The memory that its regular expressions may still take, in bytes.
-    pattern_budget: usize,
+    /// The regular expressions that it needs at the host.
+    needs: &'a [Need],
+    /// Why they are not compiled, if they are not.
+    over_budget: Option<Box<str>>,
 }
 
-/// The most memory that the regular expressions of an Ingress may take at a host, in bytes.
-const PATTERN_BUDGET: usize = 16 << 20;
+/// Why a regular expression is not compiled.
+pub(super) enum NotCompiled {
+    Invalid(InvalidPattern),
+    /// There is no memory left for it.
+    OverBudget(Box<str>),
+}
 
 impl<'a> Host<'a> {
     /// The keys of a table: the host's place on each of the ports that Ingresses are served on.
@@ -93,11 +99,24 @@ impl<'a> Compiler<'a> {
             limits: limits::of(ingress, host.reader.settings()),
             basic_auth: None,
             closed: why.map(|why| BackendError::Closed(why.into())),
-            pattern_budget: PATTERN_BUDGET,
+            needs: host.others.quotas.of_host(&ingress.meta.key, host.served_as),
+            over_budget: None,
         };
+        compiler.read_quota();
         compiler.find_users();
         compiler.close_by_others();
         compiler
+    }
+
+    /// Reads whether the regular expressions of the Ingress are within the budget of its namespace.
+    fn read_quota(&mut self) {
+        if self.needs.is_empty() {
+            return;
+        }
+        let Err(why) = self.host.others.quotas.read(self.host.reader, &self.ingress.meta.key) else { return };
+        let text = format!("its paths that are regular expressions are closed (503): {why}");
+        self.messages.push(Message::about(Topic::Closed, text));
+        self.over_budget = Some(why.into());
     }
 
     /// Closes the Ingress at the host if another one protects the host.
@@ -134,6 +153,7 @@ impl<'a> Compiler<'a> {
 
     /// The entry of a path where it is matched; `None` if it cannot be matched, which the owner is told.
     pub(super) fn entry(&mut self, place: &Place<'_>) -> Option<Entry> {
+        let mut closed = None;
         let path = match place.matched {
             Matched::Exact | Matched::WithoutSlash => PathMatch::Exact(of_ingress(&place.text)?.into()),
             Matched::Prefix | Matched::OtherHost => {
@@ -141,15 +161,26 @@ impl<'a> Compiler<'a> {
             }
             Matched::Regex(_) => match self.location(&place.text) {
                 Ok(location) => PathMatch::Location(location),
-                Err(why) => {
-                    let text =
-                        format!("path {} of {} is not served: {}", place.text, self.host.host, why.text);
-                    self.messages.push(why.message(text));
+                Err(NotCompiled::OverBudget(why)) => {
+                    // A shorter path, perhaps another one's, does not take its requests.
+                    let start = pattern::literal_start(&place.text);
+                    self.close_path(place, &start, &why);
+                    closed = Some(BackendError::Closed(why));
+                    PathMatch::Location(Location { text: start.into(), pattern: None })
+                }
+                Err(NotCompiled::Invalid(error)) => {
+                    let cause = matches!(error, InvalidPattern::Syntax(_)).then_some(Cause::Pattern);
+                    let text = format!("path {} of {} is not served: {error}", place.text, self.host.host);
+                    self.messages.push(Message::refused(text).caused_by(cause));
                     return None;
                 }
             },
         };
-        let rule = Rule { labels: self.labels(place), ..self.rule(place) };
+        let rule = match closed {
+            Some(closed) => self.rejecting(self.index(place), self.steps_of_closed(place), closed),
+            None => self.rule(place),
+        };
+        let rule = Rule { labels: self.labels(place), ..rule };
         let route_match = RouteMatch { path, method: None, headers: Box::default(), query: Box::default() };
         let age = self.ingress.meta.created;
         let name = Arc::clone(&self.name);
@@ -161,35 +192,50 @@ impl<'a> Compiler<'a> {
     }
 
     /// A path that is a regular expression, compiled.
-    fn location(&mut self, text: &str) -> Result<Location, Fault> {
-        let Some(pattern) = Location::pattern_of(text) else {
-            return Ok(Location { text: text.into(), pattern: None });
+    fn location(&self, text: &str) -> Result<Location, NotCompiled> {
+        let pattern = Location::pattern_of(text).map(|pattern| self.pattern(&pattern)).transpose()?;
+        Ok(Location { text: text.into(), pattern })
+    }
+
+    /// A regular expression, compiled within the budgets.
+    pub(super) fn pattern(&self, text: &str) -> Result<Pattern, NotCompiled> {
+        match self.need(false, text)? {
+            Some(Need::Whole(source)) => Ok(self.host.pools.patterns.pattern(source)?),
+            _ => Err(uncounted(Source::parse(text).err())),
+        }
+    }
+
+    /// The same of one whose groups are read.
+    pub(super) fn group_pattern(&self, text: &str) -> Result<Arc<GroupPattern>, NotCompiled> {
+        match self.need(true, text)? {
+            Some(Need::Groups(source)) => Ok(self.host.pools.patterns.group_pattern(source)?),
+            _ => Err(uncounted(GroupSource::parse(text).err())),
+        }
+    }
+
+    /// A regular expression that was counted.
+    fn need(&self, has_groups: bool, text: &str) -> Result<Option<&'a Need>, NotCompiled> {
+        let by_key = |need: &Need| {
+            let (groups, known) = need.key();
+            (groups, &**known).cmp(&(has_groups, text))
         };
-        let source = Source::parse(&pattern).map_err(|error| {
-            let cause = matches!(error, InvalidPattern::Syntax(_)).then_some(Cause::Pattern);
-            Fault::new(error.to_string(), cause)
-        })?;
-        Ok(Location { text: text.into(), pattern: Some(self.pattern(&source)?) })
+        let found = self.needs.binary_search_by(by_key).ok().and_then(|at| self.needs.get(at));
+        match &self.over_budget {
+            Some(why) if found.is_some() => Err(NotCompiled::OverBudget(why.clone())),
+            _ => Ok(found),
+        }
     }
 
-    /// A regular expression, compiled within the budget.
-    pub(super) fn pattern(&mut self, source: &Source) -> Result<Pattern, String> {
-        self.spend(source.cost())?;
-        self.host.pools.patterns.pattern(source).map_err(|error| error.to_string())
-    }
-
-    /// Takes memory for a regular expression from the budget.
-    ///
-    /// # Errors
-    /// A sentence for the owner, if there is not enough.
-    pub(super) fn spend(&mut self, cost: usize) -> Result<(), String> {
-        self.pattern_budget = self.pattern_budget.checked_sub(cost).ok_or_else(|| {
-            format!(
-                "the regular expressions of the Ingress need more than {} MiB of memory",
-                PATTERN_BUDGET >> 20
-            )
-        })?;
-        Ok(())
+    /// Tells the owner that a path is closed because its regular expression is beyond the budget of the Ingress. That of the
+    /// namespace is reported once.
+    fn close_path(&mut self, place: &Place<'_>, start: &str, why: &str) {
+        if self.over_budget.is_none() {
+            let text = format!(
+                "path {} of {} is closed (503), with all paths that start with {start:?} and match no longer one: {why}",
+                place.text, self.host.host
+            );
+            self.tell(Message::about(Topic::Closed, text));
+        }
     }
 
     /// The default backend for hosts that no Ingress names.
@@ -311,6 +357,36 @@ impl<'a> Compiler<'a> {
             timeouts: upstream::timeouts(&self.site()),
             retry: Some(upstream::retry(&self.site())),
             labels: None,
+        }
+    }
+}
+
+/// Why a regular expression was not counted: it is invalid, or the Ingress has no memory left for it.
+fn uncounted(invalid: Option<InvalidPattern>) -> NotCompiled {
+    match invalid {
+        Some(error) => NotCompiled::Invalid(error),
+        None => NotCompiled::OverBudget(
+            format!(
+                "the regular expressions of the Ingress would need more than {} MiB of memory at the host (the limit for one \
+                 object)",
+                needs::BUDGET >> 20
+            )
+            .into(),
+        ),
+    }
+}
+
+impl From<InvalidPattern> for NotCompiled {
+    fn from(error: InvalidPattern) -> Self {
+        Self::Invalid(error)
+    }
+}
+
+impl std::fmt::Display for NotCompiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Invalid(error) => error.fmt(f),
+            Self::OverBudget(why) => f.write_str(why),
         }
     }
 }

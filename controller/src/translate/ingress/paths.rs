@@ -68,7 +68,7 @@ impl Place<'_> {
 }
 
 /// The paths of an Ingress at a host that it has.
-pub(super) struct Owned<'a> {
+struct Owned<'a> {
     /// Whether the paths are regular expressions (`use-regex`).
     use_regex: bool,
     /// Each with its place among all paths of the Ingress.
@@ -160,8 +160,24 @@ fn slashed(text: &str) -> Box<str> {
     format!("{text}/").into()
 }
 
+/// The places of a host, and the paths that Ingresses lost to older ones.
+pub(super) struct All<'a> {
+    pub(super) places: Vec<Place<'a>>,
+    pub(super) losses: BTreeSet<Loss>,
+}
+
+/// Where the paths of all Ingresses of a host are matched.
+pub(super) fn all<'a>(ingresses: &[&'a Ingress], host: &HostPattern) -> All<'a> {
+    let (owned, losses) = settle(ingresses, host);
+    let with_rules = |ingress: &&Ingress| !ingress.rules.of_host(host).is_empty();
+    // What no path matches is answered as the oldest Ingress with rules says; of hosts that no Ingress names, as the oldest
+    // with nothing but a default backend does.
+    let first = ingresses.iter().position(with_rules).filter(|_| *host != HostPattern::Any);
+    All { places: places(&owned, first, are_regex(ingresses, host)), losses }
+}
+
 /// Decides which Ingress gets each path of a host: the oldest one that asks for it.
-pub(super) fn settle<'a>(ingresses: &[&'a Ingress], host: &HostPattern) -> (Vec<Owned<'a>>, BTreeSet<Loss>) {
+fn settle<'a>(ingresses: &[&'a Ingress], host: &HostPattern) -> (Vec<Owned<'a>>, BTreeSet<Loss>) {
     let (mut owners, mut losses) = (BTreeMap::new(), BTreeSet::new());
     let owned = ingresses.iter().map(|ingress| {
         let key = &ingress.meta.key;
@@ -221,7 +237,7 @@ pub(super) fn redirected(ingresses: &[&Ingress], host: &HostPattern) -> Option<P
 }
 
 /// Where the paths of a host are matched. `first` is the Ingress that answers what none of them matches, if one does.
-pub(super) fn places<'a>(owned: &[Owned<'a>], first: Option<usize>, is_regex: bool) -> Vec<Place<'a>> {
+fn places<'a>(owned: &[Owned<'a>], first: Option<usize>, is_regex: bool) -> Vec<Place<'a>> {
     let all = || {
         let owned = owned.iter().enumerate();
         owned.flat_map(|(ingress, owned)| owned.paths.iter().map(move |path| (ingress, *path)))

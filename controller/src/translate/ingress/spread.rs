@@ -8,7 +8,7 @@ use portcullis_routing::{
     pattern::Source,
 };
 
-use super::{claims, compiler::Compiler, paths::Place};
+use super::{claims, compiler::Compiler, needs, paths::Place};
 use crate::{
     ir::{
         Ingress, Kind, ObjectKey,
@@ -26,7 +26,7 @@ impl Compiler<'_> {
         let key = self.host.reader.service(namespace, service).map(|service| service.meta.key.clone());
         let service = key.unwrap_or_else(|| ObjectKey::new(Kind::Service, namespace, service));
         let of = ServicePort { service, port: *port };
-        let state = self.host.ingress_backends.of(self.host.reader, &of);
+        let state = self.host.others.backends.of(self.host.reader, &of);
         let balance = self.balance(place, &of, &state, &state);
         let canary = self.canary(place, &state, &backend);
         let main = WeightedBackend { weight: 1, ..weighted(Ok(backend), balance) };
@@ -44,14 +44,15 @@ impl Compiler<'_> {
         backend: &Backend,
     ) -> Option<(balance::Canary, WeightedBackend)> {
         let asked = main.canaries.first()?;
-        let state = self.host.ingress_backends.of(self.host.reader, &asked.service);
+        let state = self.host.others.backends.of(self.host.reader, &asked.service);
         let canary = state.canary().filter(|_| !state.is_astray)?;
         let found = self.canary_backend(&asked.service, backend);
         let sessions = if asked.is_legacy { &*state } else { main };
         let balance = self.balance(place, &asked.service, &state, sessions);
         let service = &asked.service.service;
         let label = format!("{}-{}-{}", service.namespace, service.name, asked.written_port).into();
-        Some((self.shares(canary, label), weighted(found, balance)))
+        let is_searched = !state.is_over_budget();
+        Some((self.shares(canary, is_searched, label), weighted(found, balance)))
     }
 
     /// Finds the Service of a canary. It is spoken to as the main one is.
@@ -76,26 +77,26 @@ impl Compiler<'_> {
     }
 
     fn shares(
-        &mut self,
+        &self,
         Canary { weight, total, header, cookie }: &Canary,
+        is_searched: bool,
         label: Arc<str>,
     ) -> balance::Canary {
         let header = header.as_ref().map(|(name, test)| {
             let test = match test {
                 CanaryHeader::Word => HeaderTest::Word,
                 CanaryHeader::Value(value) => HeaderTest::Value(value.clone()),
-                CanaryHeader::Pattern(text) => HeaderTest::Pattern(self.searched(text)),
+                CanaryHeader::Pattern(text) if is_searched => HeaderTest::Pattern(self.searched(text)),
+                CanaryHeader::Pattern(_) => HeaderTest::Pattern(None),
             };
             (name.clone(), test)
         });
         balance::Canary { header, cookie: cookie.clone(), total: *total, weight: *weight, label }
     }
 
-    /// An expression that is searched for; `None` if it does not compile.
-    fn searched(&mut self, text: &str) -> Option<portcullis_routing::Pattern> {
-        let source = source_of(text).ok()?;
-        self.spend(source.cost()).ok()?;
-        self.host.pools.patterns.pattern(&source).ok()
+    /// An expression that is searched for; `None` if it does not compile. It counts for the canary.
+    fn searched(&self, text: &str) -> Option<portcullis_routing::Pattern> {
+        self.host.pools.patterns.pattern(&source_of(text).ok()?).ok()
     }
 
     /// How the requests of a Service are spread over its endpoints. `sessions` says whose cookies keep clients there.
@@ -157,7 +158,7 @@ impl Compiler<'_> {
     /// Whether a path leads to a Service that is another one's canary, and so is not served.
     pub(super) fn leads_to_canary(&mut self, place: &Place<'_>, backend: &Written) -> bool {
         let Some(of) = claims::service_port(self.host.reader, self.ingress, backend) else { return false };
-        if self.host.ingress_backends.of(self.host.reader, &of).canary().is_none() {
+        if self.host.others.backends.of(self.host.reader, &of).canary().is_none() {
             return false;
         }
         let why = format!("{of} is the Service of a canary, so it serves no path of its own");
@@ -171,7 +172,7 @@ fn weighted(backend: Result<Arc<Backend>, BackendError>, balance: Balance) -> We
     WeightedBackend { weight: 0, backend, steps: Steps::default(), balance }
 }
 
-fn source_of(text: &str) -> Result<Source, String> {
+pub(super) fn source_of(text: &str) -> Result<Source, String> {
     Source::parse(&format!("(?s:.*)(?:{text})(?s:.*)")).map_err(|error| error.to_string())
 }
 
@@ -181,7 +182,7 @@ pub(super) fn of_canary(
     canary: &Ingress,
     mains: &claims::Mains<'_>,
 ) -> Vec<Message> {
-    let (reader, backends) = (host.reader, host.ingress_backends);
+    let (reader, backends) = (host.reader, host.others.backends);
     let mut messages = Vec::new();
     let mut refuse = |what: &str, why: String| {
         let message = Message::refused(format!("canary at {}{what}: {why}", host.host));
@@ -216,11 +217,13 @@ pub(super) fn of_canary(
             );
         }
     }
-    let pattern = canary.annotations.canary.as_ref().and_then(|canary| canary.header.as_ref());
-    if let Some((name, CanaryHeader::Pattern(text))) = pattern
-        && let Err(why) = source_of(text)
-    {
-        refuse("", format!("requests with the header {name} go to the main Service: {why}"));
+    if let Some(text) = needs::searched_header(canary) {
+        let is_within = host.others.quotas.read(reader, &canary.meta.key);
+        if let Err(why) = source_of(text).and(is_within) {
+            let name = canary.annotations.canary.iter().filter_map(|canary| canary.header.as_ref());
+            let names: Vec<_> = name.map(|(name, _)| name.as_str()).collect();
+            refuse("", format!("requests with the header {} go to the main Service: {why}", names.concat()));
+        }
     }
     messages
 }

@@ -6,7 +6,6 @@ use std::{num::NonZeroU32, sync::Arc};
 use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_routing::{
     HostPattern, Step, Steps, Template,
-    pattern::GroupPattern,
     step::{
         BodySize, Check, ClientCertificateCheck, Demand, HeaderModifier, IngressMirror, IngressRedirect,
         OwnUrl, Pace, RewriteTarget, Spool, UrlRewrite,
@@ -123,7 +122,8 @@ impl Compiler<'_> {
             self.tell(Message::refused(text));
         }
         let is_possible = all.is_verified(of) && (authorities.is_some() || asked.demand == Demand::Nothing);
-        let subject = asked.subject.as_ref().map(|subject| self.pattern(subject)).transpose()?;
+        let subject = asked.subject.as_ref().map(|subject| self.pattern(subject.text())).transpose();
+        let subject = subject.map_err(|why| why.to_string())?;
         let check = ClientCertificateCheck {
             demand: if is_possible { asked.demand } else { Demand::Impossible },
             subject,
@@ -141,10 +141,8 @@ impl Compiler<'_> {
         };
         let of_target = |why: &dyn std::fmt::Display| format!("rewrite-target {target}: {why}");
         let mut pattern = None;
-        if matches!(place.matched, Matched::Regex(_)) && target.contains('$') {
-            self.spend(GroupPattern::COST)?;
-            let compiled = self.host.pools.patterns.group_pattern(&place.text);
-            pattern = Some(compiled.map_err(|error| of_target(&error))?);
+        if matches!(place.matched, Matched::Regex(_)) && reads_groups(self.ingress, place) {
+            pattern = Some(self.group_pattern(&place.text).map_err(|why| of_target(&why))?);
         }
         let names = pattern.as_ref().map_or_else(Vec::new, |pattern| pattern.names());
         let target = Template::parse(target, &names).map_err(|error| of_target(&error))?;
@@ -157,6 +155,12 @@ impl Compiler<'_> {
         }
         Ok(steps)
     }
+}
+
+/// Whether the path is rewritten with the groups of its regular expression.
+pub(super) fn reads_groups(ingress: &Ingress, place: &Place<'_>) -> bool {
+    let target = ingress.annotations.rewrite.target.as_deref();
+    place.path.is_some() && target.is_some_and(|target| *target != *place.text && target.contains('$'))
 }
 
 /// The steps of a path that is closed.

@@ -20,7 +20,7 @@ use crate::{
     translate::{
         AttachPoint, BackendPool, PatternPool, Reader,
         backend_refs::{BackendRefs, Connecting},
-        persistence,
+        over_budget, persistence,
     },
 };
 
@@ -82,7 +82,7 @@ pub(super) enum Compile<'a> {
     /// They are not needed: the route is attached nowhere.
     Nothing,
     Patterns(&'a PatternPool),
-    /// Older routes of the namespace use up its budget.
+    /// Older objects of the namespace use up its budget.
     OverBudget(usize),
 }
 
@@ -207,12 +207,7 @@ impl<'r> Compiler<'r, '_> {
             Compile::Patterns(pool) => {
                 pool.pattern(&regex.source).map_err(|error| invalid(error.to_string()))
             }
-            Compile::OverBudget(budget) => Err(invalid(format!(
-                "the regular expressions of the attached routes of namespace {} would need more than {} MiB of memory \
-                 (the limit for a namespace), and older routes take precedence",
-                self.route.meta.namespace(),
-                budget >> 20
-            ))),
+            Compile::OverBudget(budget) => Err(invalid(over_budget(self.route.meta.namespace(), budget))),
         }
     }
 

@@ -1,0 +1,163 @@
+use super::*;
+use crate::{
+    ir::{Kind, ObjectKey},
+    problem::Topic,
+    translate::{
+        Pools, Settings, Translation, full,
+        testing::{CLASS, snapshot},
+    },
+};
+
+const GATEWAY: &str = "
+kind: Gateway
+metadata: { namespace: shop, name: public }
+spec: { gatewayClassName: portcullis, listeners: [{ name: http, port: 80, protocol: HTTP }] }
+---
+";
+
+/// A route with regular expressions as paths.
+fn route(name: &str, created: u8, paths: &[&str]) -> String {
+    let path = |path: &&str| format!("{{ path: {{ type: RegularExpression, value: '{path}' }} }}");
+    let paths: Vec<_> = paths.iter().map(path).collect();
+    format!(
+        "
+kind: HTTPRoute
+metadata: {{ namespace: shop, name: {name}, creationTimestamp: '2024-01-0{created}T00:00:00Z' }}
+spec: {{ parentRefs: [{{ name: public }}], hostnames: [{name}.test], rules: [{{ matches: [{}] }}] }}
+---
+",
+        paths.join(", ")
+    )
+}
+
+/// An Ingress with these annotations, and with these paths at each host.
+fn ingress(name: &str, created: u8, annotations: &str, hosts: &[(&str, &[&str])]) -> String {
+    let path = |path: &&str| {
+        let backend = "{ service: { name: web, port: { number: 80 } } }";
+        format!("{{ path: '{path}', pathType: ImplementationSpecific, backend: {backend} }}")
+    };
+    let rule = |(host, paths): &(&str, &[&str])| {
+        let paths: Vec<_> = paths.iter().map(path).collect();
+        format!("{{ host: {host}, http: {{ paths: [{}] }} }}", paths.join(", "))
+    };
+    let rules: Vec<_> = hosts.iter().map(rule).collect();
+    format!(
+        "
+kind: Ingress
+metadata: {{ namespace: shop, name: {name}, creationTimestamp: '2024-01-0{created}T00:00:00Z', annotations: {{ {annotations} }} }}
+spec: {{ ingressClassName: portcullis, rules: [{}] }}
+---
+",
+        rules.join(", ")
+    )
+}
+
+const REGEX: &str = "nginx.ingress.kubernetes.io/use-regex: 'true'";
+
+fn cost(path: &str) -> usize {
+    let pattern = Location::pattern_of(path).unwrap_or_else(|| path.to_owned());
+    Source::parse(&pattern).unwrap().cost()
+}
+
+fn within(pattern_budget: usize, objects: &str) -> Translation {
+    let settings = Settings { pattern_budget, ..Settings::default() };
+    full(&snapshot(objects), &settings, None, &Pools::default())
+}
+
+/// What an Ingress is told under the topic of closed paths.
+fn closed(translation: &Translation, name: &str) -> Vec<String> {
+    let report = translation.statuses.get(&ObjectKey::new(Kind::Ingress, "shop", name)).unwrap();
+    let closed = report.messages.iter().filter(|message| message.topic == Some(Topic::Closed));
+    closed.map(|message| message.text.clone()).collect()
+}
+
+#[test]
+fn ingresses_share_the_budget_of_their_namespace_with_routes_and_older_objects_have_it() {
+    let old = route("old", 1, &["/a[0-9]"]);
+    let mid = ingress("mid", 2, REGEX, &[("mid.test", &["/b[0-9]", "/c[0-9]"])]);
+    let new = ingress("new", 3, REGEX, &[("new.test", &["/b[0-9]"])]);
+    let objects = format!("{CLASS}{GATEWAY}{new}{mid}{old}");
+    let needed = Source::parse("/a[0-9]").unwrap().cost() + cost("/b[0-9]") + cost("/c[0-9]");
+    let all = within(needed, &objects);
+    for name in ["mid", "new"] {
+        assert!(closed(&all, name).is_empty(), "a text counts once: {name}");
+    }
+    let fewer = within(needed - 1, &objects);
+    let want = "its paths that are regular expressions are closed (503): the regular expressions of the attached routes and \
+                the Ingresses of namespace shop would need more than 0 MiB of memory (the limit for a namespace), and older \
+                objects take precedence";
+    assert_eq!(closed(&fewer, "mid"), [want]);
+    assert!(closed(&fewer, "new").is_empty(), "a younger one still fits");
+    let none = within(0, &objects);
+    assert_eq!((closed(&none, "mid"), closed(&none, "new")), (vec![want.into()], vec![want.into()]));
+}
+
+#[test]
+fn an_ingress_is_within_the_budget_with_all_of_its_hosts_or_with_none() {
+    let hosts: &[(&str, &[&str])] = &[("a.test", &["/a[0-9]"]), ("b.test", &["/b[0-9]", "/a[0-9]"])];
+    let objects = format!("{CLASS}{}", ingress("web", 1, REGEX, hosts));
+    let needed = cost("/a[0-9]") + cost("/b[0-9]");
+    assert!(closed(&within(needed, &objects), "web").is_empty());
+    let table = within(needed - 1, &objects).table.to_string();
+    assert_eq!(table.matches("closed").count(), 3, "{table}");
+}
+
+/// Requests of a closed path do not reach another Ingress's shorter path.
+#[test]
+fn a_path_beyond_the_budget_is_closed_by_its_literal_start() {
+    let open = ingress("open", 1, "", &[("a.test", &["/"])]);
+    let protected = ingress("protected", 2, REGEX, &[("a.test", &["/admin/[a-z]+"])]);
+    let table = within(0, &format!("{CLASS}{open}{protected}")).table.to_string();
+    let line = table.lines().find(|line| line.contains("/admin/")).unwrap();
+    assert!(!line.contains("[a-z]") && line.contains("closed"), "{table}");
+    assert!(table.lines().any(|line| line.contains("shop/open") && !line.contains("closed")), "{table}");
+}
+
+#[test]
+fn a_rewrite_by_groups_counts_too() {
+    let rewrite = format!("{REGEX}, nginx.ingress.kubernetes.io/rewrite-target: /$2");
+    let objects = format!("{CLASS}{}", ingress("web", 1, &rewrite, &[("a.test", &["/x(/|$)(.*)"])]));
+    let needed = cost("/x(/|$)(.*)") + GroupSource::parse("/x(/|$)(.*)").unwrap().cost();
+    assert!(closed(&within(needed, &objects), "web").is_empty());
+    assert_eq!(closed(&within(needed - 1, &objects), "web").len(), 1);
+}
+
+#[test]
+fn the_header_of_a_canary_counts_for_the_canary() {
+    let canary = "nginx.ingress.kubernetes.io/canary: 'true', nginx.ingress.kubernetes.io/canary-by-header: x, \
+                  nginx.ingress.kubernetes.io/canary-by-header-pattern: 'a+'";
+    let services = ["web", "next"].map(|name| {
+        format!("kind: Service\nmetadata: {{ namespace: shop, name: {name} }}\nspec: {{ ports: [{{ port: 80 }}] }}\n---\n")
+    });
+    let canary = ingress("canary", 2, canary, &[("a.test", &["/"])]).replace("name: web", "name: next");
+    let objects = format!("{}{}{canary}", services.concat(), ingress("main", 1, "", &[("a.test", &["/"])]));
+    let needed = spread::source_of("a+").unwrap().cost();
+    let told = |budget| {
+        let translation = within(budget, &objects);
+        let report = translation.statuses.get(&ObjectKey::new(Kind::Ingress, "shop", "canary")).unwrap();
+        let told: Vec<_> = report.messages.iter().map(|message| message.text.clone()).collect();
+        (told.concat(), translation.table.to_string())
+    };
+    let (within, with_header) = told(needed);
+    assert_eq!(within, "");
+    let (beyond, without) = told(needed - 1);
+    assert!(
+        beyond.contains("canary at a.test: requests with the header x go to the main Service: the regular"),
+        "{beyond}"
+    );
+    assert_ne!(with_header, without, "the header is not searched");
+}
+
+#[test]
+fn what_an_ingress_may_not_have_at_a_host_is_closed() {
+    // Each takes about 1 MiB with the caches of its searches.
+    let paths: Vec<_> = (0..20).map(|number| format!("/p{number}{}", r"\w{9}")).collect();
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+    let objects = format!("{CLASS}{}", ingress("web", 1, REGEX, &[("a.test", &paths)]));
+    let told = closed(&within(64 << 20, &objects), "web");
+    let fits = BUDGET / cost(r"/p10\w{9}");
+    assert_eq!(told.len(), 20 - fits, "{told:?}");
+    let want = "/p0\" and match no longer one: the regular expressions of the Ingress would need more than 16 MiB of memory at \
+                the host (the limit for one object)";
+    assert!(told.iter().any(|text| text.ends_with(want)), "{told:?}");
+}
