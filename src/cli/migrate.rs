@@ -84,7 +84,7 @@ pub enum ReportOutput {
 /// What objects are translated to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// Gateways, HTTPRoutes and GRPCRoutes.
+    /// Gateways, HTTPRoutes, GRPCRoutes, TCPRoutes and UDPRoutes.
     GatewayApi,
 }
 

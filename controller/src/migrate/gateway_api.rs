@@ -1,9 +1,10 @@
-//! Ingresses -> equivalent Gateways and HTTPRoutes, and what has no equivalent.
+//! Ingresses, TCP and UDP services -> equivalent Gateways and routes, and what has no equivalent.
 //!
 //! ```text
 //! gateways.rs   the hosts of a namespace -> listeners of a Gateway
 //! rules.rs      the paths of an Ingress at a host -> rules of an HTTPRoute
 //! paths.rs      a path and its rewrite -> a match and a filter
+//! streams.rs    TCP and UDP services -> listeners, TCPRoutes and UDPRoutes
 //! canaries.rs   canaries -> weights and matches of headers
 //! losses.rs     annotations without an equivalent
 //! ```
@@ -15,6 +16,7 @@ mod gateways;
 mod losses;
 mod paths;
 mod rules;
+mod streams;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +35,7 @@ use crate::{
 use super::{objects::Objects, settings, text::printable};
 use gateways::{Gateways, Listener};
 
-/// Objects of the Gateway API that replace Ingresses.
+/// Objects of the Gateway API that replace Ingresses, TCP services and UDP services.
 #[derive(Clone, Debug, Default)]
 pub struct Translated {
     /// YAML, with comments about what has no equivalent.
@@ -57,7 +59,7 @@ struct Site<'a> {
     reader: &'a Reader<'a>,
 }
 
-/// Translates the Ingresses that `settings` selects into objects of the Gateway API.
+/// Translates the Ingresses that `settings` selects, and the ConfigMaps of TCP and UDP services, into objects of the Gateway API.
 pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &str) -> Translated {
     let snapshot = objects.with_namespaces();
     let settings = &settings::with_map(settings, &snapshot);
@@ -91,10 +93,13 @@ pub fn to_gateway_api(objects: &Objects, settings: &Settings, gateway_class: &st
             routes.extend(site.routes(&listener, losses.entry(ingress.meta.key.clone()).or_default()));
         }
     }
+    let mut of_ports = Vec::new();
+    routes.extend(streams::routes(&reader, &snapshot, &mut gateways, &mut of_ports));
     let mut without_equivalent: Vec<_> = objects.unreadable().to_vec();
     let of_keys =
         losses.iter().flat_map(|(key, lines)| lines.iter().map(move |line| format!("{key}: {line}")));
     without_equivalent.extend(of_keys);
+    without_equivalent.extend(of_ports);
     written(gateways.objects(gateway_class), routes, without_equivalent)
 }
 

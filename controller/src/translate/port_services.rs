@@ -11,7 +11,7 @@ use portcullis_routing::{
 use super::{ConnectionSettings, HostTableKey, Pools, Reader, RuleSource, Settings, services};
 use crate::{
     Problem,
-    ir::{ConfigMap, ObjectKey, port_services::PortService},
+    ir::{ConfigMap, ObjectKey, ingress::PortRef, port_services::PortService},
     objects::port_services,
     problem::Topic,
     snapshot::Snapshot,
@@ -109,6 +109,15 @@ impl PortServices {
 }
 
 impl PortService {
+    /// The number of the Service's port. One that is written as a number may be of a Service that is not among the objects.
+    pub(crate) fn target(&self, reader: &Reader<'_>, transport: Transport) -> Result<u16, BackendError> {
+        match (services::find(reader, &self.service.namespace, &self.service.name), &self.port) {
+            (Ok(found), port) => Ok(services::port_of_service(found, port, transport)?.port.number),
+            (Err(_), PortRef::Number(number)) => Ok(*number),
+            (Err(error), _) => Err(error),
+        }
+    }
+
     fn uses_proxy_protocol(&self) -> bool {
         self.decodes_proxy_protocol || self.encodes_proxy_protocol
     }

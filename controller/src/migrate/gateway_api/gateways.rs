@@ -1,4 +1,4 @@
-//! The hosts of Ingresses -> the listeners of Gateways.
+//! The hosts of Ingresses, and the ports of TCP and UDP services -> the listeners of Gateways.
 
 use std::collections::BTreeMap;
 
@@ -38,16 +38,7 @@ impl Gateways {
             let secret = ingress.tls.of_host(host)?.secret.clone()?;
             Some((ingress.meta.namespace(), secret))
         });
-        let mut number = 1;
-        let gateway = loop {
-            let name = if number == 1 { "ingress".to_owned() } else { format!("ingress-{number}") };
-            let listeners = self.0.entry((namespace.clone(), name.clone())).or_default();
-            if listeners.len() + 2 <= MAX_LISTENERS {
-                break name;
-            }
-            number += 1;
-        };
-        let listeners = self.0.entry((namespace.clone(), gateway.clone())).or_default();
+        let (gateway, listeners) = self.with_room(&namespace, 2);
         let suffix = listeners.iter().filter(|listener| listener["port"] == 80).count() + 1;
         let mut add = |name: String, port: u16, protocol: &str, tls: Option<Value>| {
             let from = if is_shared { "All" } else { "Same" };
@@ -79,6 +70,27 @@ impl Gateways {
             add_loss(losses, with_tls.first(), line);
         }
         Listener { gateway, namespace, http, https }
+    }
+
+    /// A listener for the streams or datagrams of a port. Returns the name of its Gateway.
+    pub(super) fn stream(&mut self, namespace: &str, section: &str, port: u16, protocol: &str) -> String {
+        let (gateway, listeners) = self.with_room(namespace, 1);
+        listeners.push(json!({ "name": section, "port": port, "protocol": protocol,
+            "allowedRoutes": { "namespaces": { "from": "Same" } } }));
+        gateway
+    }
+
+    /// The first Gateway of a namespace that can have this number of further listeners.
+    fn with_room(&mut self, namespace: &str, wanted: usize) -> (String, &mut Vec<Value>) {
+        let name = |number| if number == 1 { "ingress".to_owned() } else { format!("ingress-{number}") };
+        let mut key = (namespace.to_owned(), name(1));
+        for number in 2.. {
+            match self.0.get(&key) {
+                Some(listeners) if listeners.len() + wanted > MAX_LISTENERS => key.1 = name(number),
+                _ => break,
+            }
+        }
+        (key.1.clone(), self.0.entry(key).or_default())
     }
 
     pub(super) fn objects(self, class: &str) -> Vec<Value> {
