@@ -130,6 +130,7 @@ impl Running {
             dedicated: cluster.dedicated_ports,
             config_maps: !cluster.no_config_maps,
             pods: !cluster.no_pods,
+            watched_namespaces: cluster.watch_namespace.iter().map(|name| name.as_str().into()).collect(),
             ..settings(args)?
         };
         let controllers = cluster::controllers(&settings, &cluster.field_manager);

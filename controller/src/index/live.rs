@@ -197,4 +197,54 @@ mod tests {
             assert_eq!(problems, [want]);
         }
     }
+    /// While the settings are missing, those of the command line apply. The headers are known again as soon as the settings
+    /// are, even if their ConfigMap is read later.
+    #[test]
+    fn the_last_headers_are_in_effect_again_after_the_settings_or_the_headers_were_replaced() {
+        for selector in [None, Some("team=red")] {
+            let mut index = Index::new(settings(selector));
+            name(&mut index, "a");
+            index.survey();
+            put(&mut index, "a", "X-A: a");
+            index.complete();
+            assert_eq!(headers(&mut index), (vec!["x-a".to_owned()], vec![]), "{selector:?}");
+
+            index.apply([Change::Delete(key("settings"))]);
+            let missing = "ConfigMap edge/settings: not found; the settings of the command line apply (--settings-configmap)";
+            assert_eq!(headers(&mut index), (vec![], vec![missing.to_owned()]), "{selector:?}");
+            assert!(!index.demand().contains(&key("a")));
+            index.release([key("a")]);
+            name(&mut index, "a");
+            let (names, problems) = headers(&mut index);
+            assert_eq!(names, ["x-a"], "{selector:?}");
+            let why = "ConfigMap edge/a has not been read yet; the last headers of this key stay in effect";
+            assert_eq!(
+                problems,
+                [format!("ConfigMap edge/settings: data.add-headers: {why}")],
+                "{selector:?}"
+            );
+            put(&mut index, "a", "X-A: a");
+            assert_eq!(headers(&mut index), (vec!["x-a".to_owned()], vec![]), "{selector:?}");
+
+            index.apply([Change::Delete(key("a"))]);
+            assert_eq!(headers(&mut index).0, ["x-a"], "{selector:?}");
+            put(&mut index, "a", "X-New: a");
+            assert_eq!(headers(&mut index), (vec!["x-new".to_owned()], vec![]), "{selector:?}");
+        }
+    }
+
+    #[test]
+    fn headers_of_a_namespace_that_is_not_watched_are_refused_with_what_to_do() {
+        let watched_namespaces = ["shop".into()].into();
+        let mut index = Index::new(Settings { watched_namespaces, ..settings(None) });
+        name(&mut index, "a");
+        index.survey();
+        // The source reports an object of such a namespace as missing.
+        index.apply([Change::Delete(key("a"))]);
+        index.complete();
+        let want = "ConfigMap edge/settings: data.add-headers: ConfigMap edge/a is not read, because namespace edge is not \
+                    watched: add edge to --watch-namespace (watchNamespaces of the chart), or move the ConfigMap to a namespace \
+                    that is watched; none of its headers is set";
+        assert_eq!(headers(&mut index), (vec![], vec![want.to_owned()]));
+    }
 }

@@ -90,6 +90,7 @@ impl Settings {
             let why = format!("{map} is not read, because ConfigMaps are disabled (--no-config-maps)");
             return Err(Unread::Unreadable(why));
         }
+        self.check_watched(map).map_err(Unread::Unreadable)?;
         match snapshot.config_maps.get(map) {
             Some(found) => Ok(live_settings::headers::read(found)),
             None if fetched.is_some_and(|fetched| !fetched.contains(map)) => Err(Unread::Pending),

@@ -63,6 +63,8 @@ pub struct Settings {
     pub strict_annotations: bool,
     /// Objects of namespaces whose labels this does not select are not served; `None` selects all.
     pub namespace_selector: Option<LabelSelector>,
+    /// The namespaces that the source watches; empty for all. Nothing is known of objects in others.
+    pub watched_namespaces: BTreeSet<Box<str>>,
     /// The Secret whose certificate is shown for Ingress hosts without one of their own.
     pub default_certificate: Option<ObjectKey>,
     /// The Service that answers for hosts that no Ingress names, for what no path of a host matches, and in place of answers
@@ -91,7 +93,7 @@ pub struct Settings {
     pub allocation: Arc<Allocation>,
     /// Where the names of ExternalName Services may lead.
     pub external_names: ExternalNames,
-    /// The most memory that the compiled regular expressions of a namespace's attached routes may take, in bytes,
+    /// The most memory that the compiled regular expressions of a namespace, those of its attached routes and of its Ingresses, may take, in bytes,
     /// including the caches of their searches.
     pub pattern_budget: usize,
     /// What can change while the process runs; keys of `settings_map` override it.
@@ -141,6 +143,21 @@ impl Settings {
     pub(crate) fn is_settings_map(&self, key: &ObjectKey) -> bool {
         let mut named = self.service_maps().map(|(map, _)| map).chain(self.live.ingress.headers.maps());
         self.settings_map.as_ref() == Some(key) || named.any(|map| map == key)
+    }
+
+    /// Checks that an object that an operator named can be read.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(crate) fn check_watched(&self, key: &ObjectKey) -> Result<(), String> {
+        let namespace = &key.namespace;
+        match self.watched_namespaces.is_empty() || self.watched_namespaces.contains(namespace) {
+            true => Ok(()),
+            false => Err(format!(
+                "{key} is not read, because namespace {namespace} is not watched: add {namespace} to --watch-namespace \
+                 (watchNamespaces of the chart), or move the ConfigMap to a namespace that is watched"
+            )),
+        }
     }
 
     /// [`Settings::live`], overridden by the ConfigMap, and what is wrong with the ConfigMap and those that it names.
@@ -223,6 +240,7 @@ impl Default for Settings {
             namespace_selector: None,
             default_certificate: None,
             default_backend: None,
+            watched_namespaces: BTreeSet::new(),
             fallback_certificate: None,
             http_port: 80,
             https_port: 443,

@@ -91,6 +91,7 @@ impl Compiler<'_> {
         let (namespace, name) =
             name.split_once('/').ok_or_else(|| format!("{name} is not NAMESPACE/NAME of a ConfigMap"))?;
         let key = ObjectKey::new(Kind::ConfigMap, namespace, name);
+        self.host.reader.settings().check_watched(&key)?;
         let of_key = self.custom_headers_of(place, &key);
         match namespace == self.ingress.meta.namespace() {
             true => of_key,
