@@ -72,11 +72,17 @@ struct Connection {
 /// The number of streams that are accepted, and routed, before the worker's other connections are served.
 const AT_ONCE: u64 = 16;
 
+/// The turns of a connection among the others of its worker.
+#[derive(Debug, Default)]
+struct Turns {
+    begun: u64,
+}
+
 /// Accepts streams, and drives the connection meanwhile. Each stream has a task of its own.
 async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
     let options = connection.worker.service.h2_options().unwrap_or_default();
     let Ok(mut h2) = options.handshake::<_, Bytes>(down).await else { return };
-    let (mut draining, mut accepted_streams) = (false, 0_u64);
+    let (mut draining, mut turns) = (false, Turns::default());
     loop {
         let accepted = poll_fn(|cx| {
             // This task is woken when draining begins. New streams are still accepted until the client has seen the GOAWAY.
@@ -93,12 +99,22 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
         });
         let Some(Ok((request, respond))) = accepted.await else { return };
         // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
-        connection.conn.begin_request();
-        connection.begin(Stream::new(request, respond));
-        // The client can have opened many streams at once. This stream is counted before other tasks run, so that the
-        // connection is not closed as idle in the meantime.
-        accepted_streams += 1;
-        if accepted_streams.is_multiple_of(AT_ONCE) {
+        turns
+            .begin(|| {
+                connection.conn.begin_request();
+                connection.begin(Stream::new(request, respond));
+            })
+            .await;
+    }
+}
+
+impl Turns {
+    /// Begins a stream. The client can have opened many streams at once. This stream is counted before other tasks run, so
+    /// that the connection is not closed as idle in the meantime.
+    async fn begin(&mut self, begin: impl FnOnce()) {
+        begin();
+        self.begun += 1;
+        if self.begun.is_multiple_of(AT_ONCE) {
             yield_now().await;
         }
     }
@@ -187,10 +203,34 @@ impl Connection {
     async fn hand_over(&self, stream: Stream, context: Box<Context>, open: OpenStream) {
         let scope = Scope::new(Arc::clone(&self.conn));
         scope.set_read();
-        let session = Session::new(stream, Arc::clone(&self.digest), context.measured.is_some());
+        // The client of a gRPC call may wait for the backend before it sends more.
+        let body_timeout = (!context.grpc).then_some(self.conn.limits.body);
+        let (digest, keeps_headers) = (Arc::clone(&self.digest), context.measured.is_some());
+        let session = Session::new(stream, digest, keeps_headers, body_timeout);
         let session = ServerSession::new_custom(Box::new(session));
         let carrying = self.worker.service.process_new_http(session, &self.shutdown);
         let carrying = SCOPE.scope(scope, app::carry_stream(carrying, &self.conn.limits, open));
         context.hand_over(carrying).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// Otherwise the connection could be closed as idle while it waits for its turn.
+    #[tokio::test]
+    async fn a_stream_is_counted_before_other_connections_are_served() {
+        let (mut turns, mut counted) = (Turns::default(), 0);
+        for number in 1..=3 * AT_ONCE {
+            let is_pending = {
+                let mut begin = pin!(turns.begin(|| counted += 1));
+                begin.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+            };
+            assert_eq!(is_pending, number.is_multiple_of(AT_ONCE), "stream {number}: others have their turn");
+            assert_eq!(counted, number, "stream {number} is counted before that");
+        }
     }
 }

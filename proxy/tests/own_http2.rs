@@ -204,3 +204,52 @@ async fn a_backend_under_a_policy_is_told_the_scheme_of_its_own_connection() {
     let seen: Vec<_> = up.seen().iter().map(|seen| seen.uri.to_string()).collect();
     assert_eq!(seen, ["https://a.example/"]);
 }
+
+#[tokio::test]
+async fn an_upload_to_an_http_2_backend_may_be_silent_for_as_long_as_the_body_of_another_until_the_response_begins()
+ {
+    const LIMIT: Duration = Duration::from_millis(300);
+    let (late, early) = (answering_at_the_end().await, H2Backend::start().await.address);
+    let proxy = start_with(|options| options.live.clients.body_timeout = Some(LIMIT));
+    for (what, up, content_type, want) in [
+        ("an upload", late, "text/plain", 408),
+        ("a call", late, "application/grpc", 200),
+        ("a response that has begun", early, "text/plain", 200),
+    ] {
+        let at = Site::of(rule([share(1, Ok(h2_only(backend(&[up]))))])).serve(&proxy).await;
+        let mut client = client(at).await;
+        let asks = request("POST").header("content-type", content_type).body(()).unwrap();
+        let (response, mut body) = client.send_request(asks, false).unwrap();
+        body.send_data(Bytes::from_static(b"half"), false).unwrap();
+        tokio::time::sleep(2 * LIMIT).await;
+        // The stream is closed if it was too slow.
+        let _ = body.send_data(Bytes::from_static(b"half"), true);
+        assert_eq!(within(response).await.unwrap().status(), want, "{what}");
+    }
+}
+
+/// An HTTP/2 backend that answers when it has received the whole request.
+async fn answering_at_the_end() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(tcp).await.ok()?;
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    tokio::spawn(async move {
+                        let mut body = request.into_body();
+                        while let Some(Ok(bytes)) = body.data().await {
+                            let _ = body.flow_control().release_capacity(bytes.len());
+                        }
+                        let _ =
+                            body.is_end_stream() && respond.send_response(Response::new(()), true).is_ok();
+                    });
+                }
+                Some(())
+            });
+        }
+    });
+    address
+}

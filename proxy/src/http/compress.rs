@@ -1,5 +1,7 @@
 //! The compression of a response: its head, and the coder of its body, whatever carries it.
 
+use std::net::IpAddr;
+
 use pingora_http::ResponseHeader;
 use portcullis_routing::{Headers, HeadersMut, Route, step::Compression};
 
@@ -46,10 +48,15 @@ impl Context {
 
     fn encoding(&self, compression: Compression) -> Option<Encoding> {
         compression.coding?;
-        let is_proxy = self.conn.is_of_proxy() && self.client == self.conn.peer.ip().to_canonical();
-        let client = (!is_proxy).then_some(self.client);
-        let room = self.conn.load.coders.room(&self.rule()?.route.namespace, client);
+        let room = self.conn.load.coders.room(&self.rule()?.route.namespace, self.sharing_client());
         Some(Encoding { compression, room })
+    }
+
+    /// The client in whose share of the memory the encoder counts. `None` for a trusted proxy that does not name its clients,
+    /// such as one that replaces their addresses by its own: they are too many for the share of one client.
+    fn sharing_client(&self) -> Option<IpAddr> {
+        let is_proxy = self.conn.is_of_proxy() && self.client == self.conn.peer.ip().to_canonical();
+        (!is_proxy).then_some(self.client)
     }
 }
 
@@ -62,5 +69,32 @@ impl Encoding {
         let coding = compression.coding.filter(|_| coder.is_some());
         Compression { coding, ..compression }.apply(headers);
         coder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::conn;
+
+    #[test]
+    fn clients_behind_a_proxy_that_does_not_name_them_do_not_share_the_memory_of_one_client() {
+        for (what, is_proxy, peer, client, want) in [
+            ("a client", false, "192.0.2.1", "192.0.2.1", Some("192.0.2.1")),
+            ("a client that a proxy names", true, "10.0.0.1", "192.0.2.9", Some("192.0.2.9")),
+            ("a proxy that names none", true, "10.0.0.1", "10.0.0.1", None),
+            ("the same with a mapped address", true, "::ffff:10.0.0.1", "10.0.0.1", None),
+        ] {
+            let mut conn = Arc::into_inner(conn::tests::conn()).unwrap();
+            conn.peer.set_ip(peer.parse().unwrap());
+            if is_proxy {
+                conn.buffered = None;
+            }
+            let mut context = Context::of(Arc::new(conn));
+            context.client = client.parse().unwrap();
+            assert_eq!(context.sharing_client(), want.map(|want| want.parse().unwrap()), "{what}");
+        }
     }
 }

@@ -48,8 +48,14 @@ pub(super) struct Session {
 type CustomMessages = Box<dyn Messages<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 impl Session {
-    /// `keeps_headers`: the headers of the answer are needed after they were sent.
-    pub(super) fn new(stream: Stream, digest: Arc<Digest>, keeps_headers: bool) -> Self {
+    /// `keeps_headers`: the headers of the answer are needed after they were sent. `read_timeout`: the time between two reads of
+    /// the body, as long as the answer has not begun.
+    pub(super) fn new(
+        stream: Stream,
+        digest: Arc<Digest>,
+        keeps_headers: bool,
+        read_timeout: Option<Duration>,
+    ) -> Self {
         Self {
             stream,
             digest,
@@ -59,14 +65,23 @@ impl Session {
             received: 0,
             sent: 0,
             kept: None,
-            read_timeout: None,
+            read_timeout,
             write_timeout: None,
             drain_timeout: None,
         }
     }
 
     async fn receive(&mut self) -> Result<Option<Bytes>> {
-        let received = poll_fn(|cx| self.stream.poll_body(cx)).await.transpose();
+        // After that, both sides can be silent for long.
+        let limit = self.read_timeout.filter(|_| self.answer.is_none());
+        let next = poll_fn(|cx| self.stream.poll_body(cx));
+        let received = match limit {
+            None => next.await,
+            Some(limit) => timeout(limit, next).await.map_err(|_| {
+                Error::explain(ErrorType::ReadTimedout, "the client sends nothing of its body").into_down()
+            })?,
+        };
+        let received = received.transpose();
         let received = received.or_err(ErrorType::ReadError, "while reading the body of an HTTP/2 request");
         let Some(bytes) = received.map_err(|error| error.into_down())? else { return Ok(None) };
         self.received += bytes.len();
