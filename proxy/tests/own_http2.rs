@@ -212,9 +212,9 @@ async fn an_upload_to_an_http_2_backend_may_be_silent_for_as_long_as_the_body_of
     let (late, early) = (answering_at_the_end().await, H2Backend::start().await.address);
     let proxy = start_with(|options| options.live.clients.body_timeout = Some(LIMIT));
     for (what, up, content_type, want) in [
-        ("an upload", late, "text/plain", 408),
-        ("a call", late, "application/grpc", 200),
-        ("a response that has begun", early, "text/plain", 200),
+        ("an upload", late, "text/plain", (408, "the request took too long")),
+        ("a call", late, "application/grpc", (200, "")),
+        ("a response that has begun", early, "text/plain", (200, "halfhalf")),
     ] {
         let at = Site::of(rule([share(1, Ok(h2_only(backend(&[up]))))])).serve(&proxy).await;
         let mut client = client(at).await;
@@ -224,7 +224,15 @@ async fn an_upload_to_an_http_2_backend_may_be_silent_for_as_long_as_the_body_of
         tokio::time::sleep(2 * LIMIT).await;
         // The stream is closed if it was too slow.
         let _ = body.send_data(Bytes::from_static(b"half"), true);
-        assert_eq!(within(response).await.unwrap().status(), want, "{what}");
+        let head = within(response).await.unwrap();
+        // The status of a call that fails is there.
+        assert_eq!(head.headers().get("grpc-status"), None, "{what}");
+        let (status, mut body, mut received) = (head.status().as_u16(), head.into_body(), Vec::new());
+        while let Some(bytes) = within(body.data()).await {
+            received.extend(bytes.unwrap());
+        }
+        let received = String::from_utf8(received).unwrap();
+        assert!(status == want.0 && received.contains(want.1), "{what}: {status} {received}");
     }
 }
 
