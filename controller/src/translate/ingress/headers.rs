@@ -176,3 +176,31 @@ pub(super) fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue
 pub(super) fn no_header(key: &ObjectKey, name: &str) -> String {
     format!("{key} has {name:?}, which is not a header that can be set")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::translate::{Pools, Settings, full, testing::snapshot};
+
+    #[test]
+    fn headers_of_a_namespace_that_is_not_watched_say_what_to_do() {
+        let objects = snapshot(
+            "
+kind: Ingress
+metadata: { namespace: shop, name: web, annotations: { nginx.ingress.kubernetes.io/custom-headers: edge/headers } }
+spec:
+  ingressClassName: portcullis
+  rules: [{ host: a.test, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] } }]
+",
+        );
+        let unavailable = "ConfigMap edge/headers, of another namespace, is unavailable";
+        let unwatched = "ConfigMap edge/headers is not read, because namespace edge is not watched: add edge to --watch-namespace";
+        for (watched, want) in
+            [(&[][..], unavailable), (&["shop", "edge"], unavailable), (&["shop"], unwatched)]
+        {
+            let watched_namespaces = watched.iter().map(|name| (*name).into()).collect();
+            let settings = Settings { watched_namespaces, ..Settings::default() };
+            let told = full(&objects, &settings, None, &Pools::default()).statuses.to_string();
+            assert!(told.contains(want), "{watched:?}: {told}");
+        }
+    }
+}
