@@ -53,8 +53,8 @@ pub struct Backends {
 pub struct WeightedBackend {
     /// Its share of the requests is this weight by the sum of all; 0 is none.
     pub weight: u32,
-    /// The backend, or why its share of the requests is rejected.
-    pub backend: Result<Arc<Backend>, BackendError>,
+    /// The backend, or why its share of the requests is rejected. The error is boxed, as few have one.
+    pub backend: Result<Arc<Backend>, Box<BackendError>>,
     /// Steps of this backend alone; they come after the rule's.
     pub steps: Steps,
     /// How its requests are spread over its endpoints.

@@ -198,10 +198,10 @@ impl Display for Rule {
             }
         }
         self.backends.canary().iter().try_for_each(|canary| write!(f, "{canary} "))?;
-        self.timeouts.request.iter().try_for_each(|t| write!(f, "request timeout {t:?} "))?;
-        self.timeouts.backend_request.iter().try_for_each(|t| write!(f, "backend timeout {t:?} "))?;
-        self.timeouts.own.fmt(f)?;
-        if let Some(retry) = self.retry.as_ref().filter(|retry| **retry != Retry::of_ingresses()) {
+        self.timeouts().request.iter().try_for_each(|t| write!(f, "request timeout {t:?} "))?;
+        self.timeouts().backend_request.iter().try_for_each(|t| write!(f, "backend timeout {t:?} "))?;
+        self.timeouts().own.fmt(f)?;
+        if let Some(retry) = self.retry.as_deref().filter(|retry| **retry != Retry::of_ingresses()) {
             write!(f, "{retry} ")?;
         }
         write!(f, "[{} rule {}]", self.route, self.index)

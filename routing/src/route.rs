@@ -49,10 +49,10 @@ pub struct Rule {
     pub steps: Steps,
     /// Who answers.
     pub backends: Backends,
-    /// How long they may take.
-    pub timeouts: Timeouts,
-    /// When another attempt is made.
-    pub retry: Option<Retry>,
+    /// How long they may take; [`Rule::timeouts`] reads it. Boxed, as few rules have limits of their own.
+    pub timeouts: Option<Box<Timeouts>>,
+    /// When another attempt is made. Most rules of Ingresses share one value.
+    pub retry: Option<Arc<Retry>>,
     /// The labels of its requests in the metrics of ingress-nginx, if these are enabled and it is a rule of an Ingress.
     pub labels: Option<Arc<IngressLabels>>,
 }
@@ -66,6 +66,24 @@ pub struct Timeouts {
     pub backend_request: Option<Duration>,
     /// Limits that stand in place of the proxy's own.
     pub own: OwnTimeouts,
+}
+
+impl Rule {
+    /// Returns how long its requests may take.
+    pub fn timeouts(&self) -> &Timeouts {
+        self.timeouts.as_deref().unwrap_or(&Timeouts::NONE)
+    }
+}
+
+impl Timeouts {
+    /// No limits.
+    const NONE: Self =
+        Self { request: None, backend_request: None, own: OwnTimeouts { connect: None, send: None, read: None } };
+
+    /// Returns them as a rule has them: `None` if there is no limit.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::NONE).then(|| Box::new(self))
+    }
 }
 
 /// Limits of time that the proxy has for every backend, where a rule has its own (`proxy-*-timeout` of an Ingress); `None` is

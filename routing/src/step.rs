@@ -177,9 +177,13 @@ pub enum Check {
     Closed(Arc<str>),
 }
 
-/// The steps of a rule, or of one of its backends, in the order of execution. An empty list allocates nothing.
+/// The steps of a rule, or of one of its backends, in the order of execution. An empty list allocates nothing, and is a
+/// single pointer: most rules have none, and there are thousands.
 #[derive(Clone, Debug, Default)]
-pub struct Steps {
+pub struct Steps(Option<Box<Sorted>>);
+
+#[derive(Clone, Debug)]
+struct Sorted {
     steps: Box<[Step]>,
     /// The header changes of all steps; `None` if no step changes headers.
     edits: Option<Box<StepEdits>>,
@@ -204,6 +208,9 @@ impl Steps {
     /// Sorts steps into the order of execution; steps of the same kind keep their order.
     pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         let mut steps: Box<[_]> = steps.into_iter().collect();
+        if steps.is_empty() {
+            return Self(None);
+        }
         steps.sort_by_key(Step::rank);
         let edits = StepEdits::of(&steps).map(Box::new);
         let pace = steps.iter().find_map(|step| match step {
@@ -214,22 +221,22 @@ impl Steps {
             Step::Compress(compress) => Some(Arc::clone(compress)),
             _ => None,
         });
-        Self { steps, edits, pace, compress }
+        Self(Some(Box::new(Sorted { steps, edits, pace, compress })))
     }
 
     /// Returns the rate at which the bodies of responses are sent; `None` is not limited.
     pub fn pace(&self) -> Option<Pace> {
-        self.pace
+        self.0.as_ref()?.pace
     }
 
     /// Returns how responses are compressed; `None` if they are not.
     pub(crate) fn compress(&self) -> Option<&Compress> {
-        self.compress.as_deref()
+        self.0.as_ref()?.compress.as_deref()
     }
 
     /// Returns the header changes of all steps; `None` if no step changes headers.
     pub(crate) fn edits(&self) -> Option<&StepEdits> {
-        self.edits.as_deref()
+        self.0.as_ref()?.edits.as_deref()
     }
 }
 
@@ -237,7 +244,7 @@ impl Deref for Steps {
     type Target = [Step];
 
     fn deref(&self) -> &[Step] {
-        &self.steps
+        self.0.as_ref().map_or(&[], |sorted| &sorted.steps)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_routing::{
     Backends, Entry, HeaderMatch, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port,
-    Precedence, Protocol, QueryMatch, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts,
+    Precedence, Protocol, QueryMatch, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps,
     ValueMatch, path::RequestPath,
 };
 
@@ -122,7 +122,7 @@ fn entry(i: usize) -> Entry {
         name: None,
         steps: Steps::default(),
         backends: Backends::default(),
-        timeouts: Timeouts::default(),
+        timeouts: None,
         retry: None,
         labels: None,
     };

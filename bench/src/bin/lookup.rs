@@ -7,7 +7,7 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_routing::{
     Backends, Entry, HeaderMatch, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port,
-    Precedence, Protocol, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts, ValueMatch,
+    Precedence, Protocol, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps, ValueMatch,
     path::RequestPath,
 };
 
@@ -154,7 +154,7 @@ fn entry(i: usize) -> Entry {
         name: None,
         steps: Steps::default(),
         backends: Backends::default(),
-        timeouts: Timeouts::default(),
+        timeouts: None,
         retry: None,
         labels: None,
     };

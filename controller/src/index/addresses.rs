@@ -37,11 +37,15 @@ impl Addresses {
     pub(super) fn renew(&mut self, snapshot: &Snapshot, settings: &Settings, stale: &mut Stale) {
         let (services, grants) = (std::mem::take(&mut stale.addresses), std::mem::take(&mut stale.grants));
         for key in &services {
-            let service = snapshot.services.get(key);
+            let service = (key.kind == Kind::Service).then(|| snapshot.services.get(key)).flatten();
             let is_external = |backend: &Arc<XBackend>| backend.hostname().is_some();
-            let is_name = service.is_some_and(|service| service.external_name.is_some())
-                || snapshot.x_backends.get(key).is_some_and(is_external)
-                || snapshot.ingresses.get(key).is_some_and(|ingress| ingress.annotations.names_url());
+            let is_name = match key.kind {
+                Kind::XBackend => snapshot.x_backends.get(key).is_some_and(is_external),
+                Kind::Ingress => {
+                    snapshot.ingresses.get(key).is_some_and(|ingress| ingress.annotations.names_url())
+                }
+                _ => service.is_some_and(|service| service.external_name.is_some()),
+            };
             match is_name {
                 true => drop(self.names.insert(key.clone())),
                 false => drop(self.names.remove(key)),

@@ -1,9 +1,13 @@
 //! Routes of every kind, in one form.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use portcullis_routing::{
-    HostPattern, Retry, RouteKind, RouteMatch, Timeouts,
+    HostPattern, PathMatch, Retry, RouteKind, RouteMatch, Timeouts,
     pattern::Source,
     step::{AuthProtocol, Cors, HeaderModifier, Redirect, UrlRewrite},
 };
@@ -65,12 +69,42 @@ pub struct RouteRule {
     pub name: Option<Box<str>>,
     /// A rule that takes requests has at least one match: if it is written without matches, it has one that takes every
     /// request. Rules of streams and datagrams have none.
-    pub matches: Box<[Result<RouteMatch<Regex>, InvalidRule>]>,
+    pub matches: Box<[Result<WrittenMatch, Box<InvalidRule>>]>,
     pub filters: Box<[Result<RouteFilter, InvalidRule>]>,
     pub backends: Box<[BackendRef]>,
-    pub timeouts: Timeouts,
-    pub retry: Option<Box<Retry>>,
+    /// Boxed, as few rules have limits.
+    pub timeouts: Option<Box<Timeouts>>,
+    pub retry: Option<Arc<Retry>>,
     pub persistence: Option<Box<Result<SessionPersistence, InvalidRule>>>,
+}
+
+/// A match of a rule.
+#[derive(Clone, Debug)]
+pub enum WrittenMatch {
+    /// One without regular expressions; the table shares it.
+    Plain(Arc<RouteMatch>),
+    /// One whose regular expressions are compiled where the route is attached.
+    WithPatterns(Box<RouteMatch<Regex>>),
+}
+
+/// The match of a rule that is written without one. Thousands of rules share it.
+static EVERY_REQUEST: LazyLock<Arc<RouteMatch>> = LazyLock::new(|| {
+    let (headers, query) = (Box::default(), Box::default());
+    Arc::new(RouteMatch { path: PathMatch::Prefix("".into()), method: None, headers, query })
+});
+
+impl From<RouteMatch<Regex>> for WrittenMatch {
+    fn from(written: RouteMatch<Regex>) -> Self {
+        let RouteMatch { path, method, headers, query } = &written;
+        let takes_all = matches!(path, PathMatch::Prefix(prefix) if prefix.is_empty());
+        if takes_all && method.is_none() && headers.is_empty() && query.is_empty() {
+            return Self::Plain(Arc::clone(&EVERY_REQUEST));
+        }
+        match written.compiled(&mut |_| Err(())) {
+            Ok(plain) => Self::Plain(Arc::new(plain)),
+            Err(()) => Self::WithPatterns(Box::new(written)),
+        }
+    }
 }
 
 /// A regular expression of a match. It is compiled where the route is attached.

@@ -1,6 +1,6 @@
 //! HTTPRoute.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use portcullis_routing::{PathMatch, QueryMatch, Retry, RouteKind, RouteMatch, Timeouts, path::canonicalise};
@@ -62,11 +62,11 @@ fn rule(rule: wire::HttpRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
     let matches = matches.into_iter().enumerate();
     RouteRule {
         name: rule.name.map(Into::into),
-        matches: matches.map(|(i, m)| one_match(m?, checks, &at_matches.index(i))).collect(),
+        matches: matches.map(|(i, m)| matches::written(m.and_then(|m| one_match(m, checks, &at_matches.index(i))))).collect(),
         filters: filters::read(filters, Owner::Http, checks, &at_filters),
         backends: backends::read(backends, Owner::Http, checks, &at.field("backendRefs")),
-        timeouts: rule.timeouts.map(|t| timeouts(&t, checks, &at.field("timeouts"))).unwrap_or_default(),
-        retry: rule.retry.map(|r| Box::new(retry(&r, checks, &at.field("retry")))),
+        timeouts: rule.timeouts.and_then(|t| timeouts(&t, checks, &at.field("timeouts")).boxed()),
+        retry: rule.retry.map(|r| Arc::new(retry(&r, checks, &at.field("retry")))),
         persistence,
     }
 }

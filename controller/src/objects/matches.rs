@@ -1,20 +1,27 @@
 //! Conditions that HTTPRoute and GRPCRoute share: texts by value or by regular expression, headers.
 
 use http::HeaderName;
-use portcullis_routing::{HeaderMatch, ValueMatch, pattern::Source};
+use portcullis_routing::{HeaderMatch, RouteMatch, ValueMatch, pattern::Source};
 
 use super::{
     checks::{Checks, Path},
     invalid::not_served,
     names,
 };
-use crate::ir::route::{InvalidRule, Regex};
+use crate::ir::route::{InvalidRule, Regex, WrittenMatch};
 
 /// A condition on a header as it is written.
 pub(crate) struct WrittenHeader {
     pub(crate) name: String,
     pub(crate) is_regex: bool,
     pub(crate) value: String,
+}
+
+/// A match that was read, as a rule has it.
+pub(crate) fn written(
+    read: Result<RouteMatch<Regex>, InvalidRule>,
+) -> Result<WrittenMatch, Box<InvalidRule>> {
+    read.map(WrittenMatch::from).map_err(Box::new)
 }
 
 /// Reads the conditions on headers.

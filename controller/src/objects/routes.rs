@@ -1,6 +1,6 @@
 //! Reads what several kinds of routes have in common: hostnames, rule names, the number of matches, rules of streams.
 
-use portcullis_routing::{HostPattern, Timeouts};
+use portcullis_routing::HostPattern;
 
 use super::{
     backends,
@@ -38,7 +38,7 @@ pub(crate) fn stream_rules(
         matches: Box::default(),
         filters: Box::default(),
         backends: backends::plain(rule.backend_refs, checks, &at.index(i).field("backendRefs")),
-        timeouts: Timeouts::default(),
+        timeouts: None,
         retry: None,
         persistence: None,
     });

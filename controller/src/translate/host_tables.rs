@@ -78,7 +78,7 @@ fn is_same(there: &[Entry], wanted: &[Entry]) -> bool {
 #[cfg(test)]
 mod tests {
     use portcullis_routing::{
-        Backends, PathMatch, Precedence, RouteId, RouteKind, RouteMatch, Rule, Steps, Timeouts,
+        Backends, PathMatch, Precedence, RouteId, RouteKind, RouteMatch, Rule, Steps,
     };
 
     use super::*;
@@ -138,7 +138,7 @@ mod tests {
             name: None,
             steps: Steps::default(),
             backends: Backends::default(),
-            timeouts: Timeouts::default(),
+            timeouts: None,
             retry: None,
             labels: None,
         };

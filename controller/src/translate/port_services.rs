@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendProtocol, Backends, Balance, HostPattern, PortKey, ProxyProtocol, RouteId,
-    RouteKind, Rule, Steps, Timeouts, Transport, WeightedBackend,
+    RouteKind, Rule, Steps, Transport, WeightedBackend,
 };
 
 use super::{ConnectionSettings, HostTableKey, Pools, Reader, RuleSource, Settings, services};
@@ -176,6 +176,7 @@ fn route_id(port: PortKey, service: &PortService) -> RouteId {
 }
 
 fn rule(route: RouteId, port: PortKey, backend: Result<Arc<Backend>, BackendError>) -> Rule {
+    let backend = backend.map_err(Box::new);
     let weighted =
         WeightedBackend { weight: 1, backend, steps: Steps::default(), balance: Balance::default() };
     Rule {
@@ -184,7 +185,7 @@ fn rule(route: RouteId, port: PortKey, backend: Result<Arc<Backend>, BackendErro
         name: Some(port.number.to_string().into()),
         steps: Steps::default(),
         backends: Backends::new([weighted]),
-        timeouts: Timeouts::default(),
+        timeouts: None,
         retry: None,
         labels: None,
     }

@@ -75,8 +75,8 @@ fn backends(rule: &Rule) -> impl Iterator<Item = &Backend> {
         Step::Mirror(mirror) => Some(mirror),
         _ => None,
     });
-    let backends = choices.map(|choice| &choice.backend).chain(mirrors.map(|mirror| &mirror.backend));
-    backends.filter_map(|backend| backend.as_ref().ok()).map(|backend| &**backend)
+    let of_choices = choices.filter_map(|choice| choice.backend.as_ref().ok());
+    of_choices.chain(mirrors.filter_map(|mirror| mirror.backend.as_ref().ok())).map(|backend| &**backend)
 }
 
 fn text(endpoints: &Endpoints) -> String {

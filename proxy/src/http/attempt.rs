@@ -225,7 +225,7 @@ fn read_timeout(
 /// # Errors
 /// Where nothing is left.
 pub(crate) fn start_time(context: &mut Context) -> Result<Option<Duration>, Failure> {
-    let timeouts = context.rule().map(|rule| rule.timeouts).unwrap_or_default();
+    let timeouts = context.rule().map(|rule| *rule.timeouts()).unwrap_or_default();
     if timeouts.request.is_none() && timeouts.backend_request.is_none() {
         return Ok(None);
     }

@@ -310,7 +310,7 @@ impl Context {
     fn begin_time(&mut self, rule: &Rule) {
         if self.deadline.is_none() {
             let began = || self.began.unwrap_or_else(Instant::now);
-            self.deadline = rule.timeouts.request.map(|limit| began() + limit);
+            self.deadline = rule.timeouts().request.map(|limit| began() + limit);
         }
     }
 
@@ -356,7 +356,7 @@ impl Context {
 
     /// The limits of time that the rule has in place of the proxy's.
     pub(crate) fn own_timeouts(&self) -> OwnTimeouts {
-        self.rule().map(|rule| rule.timeouts.own).unwrap_or_default()
+        self.rule().map(|rule| rule.timeouts().own).unwrap_or_default()
     }
 
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {

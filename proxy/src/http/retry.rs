@@ -213,7 +213,7 @@ pub(crate) fn pause(context: &Context) -> Duration {
 }
 
 fn policy(context: &Context) -> Option<&Retry> {
-    context.rule()?.retry.as_ref()
+    context.rule()?.retry.as_deref()
 }
 
 /// Counts one more attempt, if there may be one.

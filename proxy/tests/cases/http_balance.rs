@@ -134,12 +134,12 @@ async fn equal_texts_go_to_one_endpoint_and_never_move() {
     let text = Template::parse("$request_uri", &[]).unwrap();
     let balance = Balance::Hash(Arc::new(HashBy { text, subset: None }));
     let repeated = Rule {
-        retry: Some(Retry {
+        retry: Some(Arc::new(Retry {
             codes: [503].into(),
             attempts: 2,
             backoff: Some(Duration::from_millis(1)),
             ..Retry::default()
-        }),
+        })),
         ..rule([spread(&addresses, balance.clone())])
     };
     for rule in [rule([spread(&addresses, balance)]), repeated] {

@@ -124,7 +124,7 @@ async fn a_body_that_is_sent_again_counts_once() {
     let up = RawBackend::start(|n, _| if n % 3 < 2 { status(503) } else { ok("up") }).await;
     let proxy = start();
     let retry = Retry { codes: [503].into(), attempts: 2, ..Retry::default() };
-    let at = Site::of(Rule { retry: Some(retry), ..ten(to(up.address)) }).serve(&proxy).await;
+    let at = Site::of(Rule { retry: Some(retry.into()), ..ten(to(up.address)) }).serve(&proxy).await;
     for chunked in [false, true] {
         assert_eq!(exchange(&mut connect(at).await, &put(10, chunked)).await.status, 200, "{chunked}");
     }

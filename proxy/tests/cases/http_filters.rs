@@ -410,11 +410,8 @@ async fn an_attempt_that_follows_another_makes_no_second_copy() {
     let copy = RawBackend::saying("copy").await;
     let proxy = start();
     let mut rule = with(to(up.address), [mirror(Ok(backend(&[copy.address])), 1, 1)].map(Step::Mirror));
-    rule.retry = Some(portcullis_routing::Retry {
-        codes: [503].into(),
-        attempts: 1,
-        ..portcullis_routing::Retry::default()
-    });
+    let retry = portcullis_routing::Retry { codes: [503].into(), attempts: 1, ..Default::default() };
+    rule.retry = Some(retry.into());
     let at = Site::of(rule).serve(&proxy).await;
     let request = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello";
     let mut tcp = connect(at).await;

@@ -196,7 +196,7 @@ async fn every_attempt_gets_the_body_once() {
         let what = format!("{frames:?}");
         let up = RawBackend::start(|n, _| if n < 2 { status(503) } else { ok("up") }).await;
         let rule = with(to(up.address), |rule| {
-            rule.retry = Some(Retry { codes: [503].into(), attempts: 2, ..Retry::default() });
+            rule.retry = Some(Retry { codes: [503].into(), attempts: 2, ..Retry::default() }.into());
         });
         let at = Site::of(rule).serve(&proxy).await;
         let mut client = client::h2(connect(at).await).await;

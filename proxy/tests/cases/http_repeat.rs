@@ -303,7 +303,7 @@ async fn a_policy_repeats_breaks_of_idempotent_methods_alone() {
         for deed in [Deed::Close, Deed::GoAway, Deed::HalfAHead, Deed::Fail] {
             let up = Frames::start(move |n| if n < 2 { deed } else { Deed::Answer }).await;
             let mut rule = two(&[up.address]);
-            rule.retry = Some(Retry { codes: Box::default(), attempts: 2, ..Retry::default() });
+            rule.retry = Some(Retry { codes: Box::default(), attempts: 2, ..Retry::default() }.into());
             let at = Site::of(rule).serve(&proxy).await;
             assert_eq!((over_h2(at, &method, "/x").await, up.requests()), want, "{method} {deed:?}");
         }
@@ -312,7 +312,7 @@ async fn a_policy_repeats_breaks_of_idempotent_methods_alone() {
             let breaks = reply.clone();
             let up = RawBackend::start(move |n, _| if n < 2 { breaks.clone() } else { ok("up") }).await;
             let mut rule = to(up.address);
-            rule.retry = Some(Retry { codes: Box::default(), attempts: 2, ..Retry::default() });
+            rule.retry = Some(Retry { codes: Box::default(), attempts: 2, ..Retry::default() }.into());
             let at = Site::of(rule).serve(&proxy).await;
             assert_eq!((over_http_1(at, &method, "/x").await, up.seen().len()), want, "{method} {reply:?}");
         }

@@ -15,11 +15,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const SHORT: Duration = Duration::from_millis(300);
 
 fn limited(rule: Rule, request: Option<Duration>, backend_request: Option<Duration>) -> Rule {
-    Rule { timeouts: Timeouts { request, backend_request, ..Timeouts::default() }, ..rule }
+    Rule { timeouts: Timeouts { request, backend_request, ..Timeouts::default() }.boxed(), ..rule }
 }
 
 fn retried(rule: Rule, codes: &[u16], attempts: u32) -> Rule {
-    Rule { retry: Some(Retry { codes: codes.into(), attempts, ..Retry::default() }), ..rule }
+    Rule { retry: Some(Retry { codes: codes.into(), attempts, ..Retry::default() }.into()), ..rule }
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -212,7 +212,7 @@ async fn the_limit_of_the_request_holds_for_all_attempts_together() {
     let up = RawBackend::start(|_, _| status(503)).await;
     let proxy = start();
     let mut rule = retried(limited(to(up.address), Some(Duration::from_secs(2)), None), &[503], 1000);
-    rule.retry.as_mut().unwrap().backoff = Some(Duration::from_millis(300));
+    std::sync::Arc::make_mut(rule.retry.as_mut().unwrap()).backoff = Some(Duration::from_millis(300));
     let at = Site::of(rule).serve(&proxy).await;
     assert_eq!(ask(at, GET).await.0, 504);
     let count = up.seen().len();

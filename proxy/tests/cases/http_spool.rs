@@ -229,7 +229,7 @@ async fn what_was_spooled_is_sent_again() {
             repeats: Repeats::All,
             ..Retry::default()
         };
-        let at = Site::of(Rule { retry: Some(retry), ..spooled(to(up.address)) }).serve(&proxy).await;
+        let at = Site::of(Rule { retry: Some(retry.into()), ..spooled(to(up.address)) }).serve(&proxy).await;
         let body = body(len);
         assert_eq!(send(at, &chunked("POST", &body)).await.status, 200, "{len}");
         assert_eq!(send(at, &with_length("PUT", &body)).await.status, 200, "{len}");
@@ -364,7 +364,7 @@ async fn a_body_that_comes_too_slowly_is_given_up() {
 async fn the_time_for_a_request_includes_its_body() {
     let up = RawBackend::saying("up").await;
     let proxy = start();
-    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() };
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() }.boxed();
     let at = Site::of(Rule { timeouts, ..spooled(to(up.address)) }).serve(&proxy).await;
     let begin = Instant::now();
     let mut client = hold(at, 100_000).await;

@@ -28,7 +28,7 @@ const PUT: &str = "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi";
 
 fn limited(rule: Rule, own: OwnTimeouts) -> Rule {
-    Rule { timeouts: Timeouts { own, ..Timeouts::default() }, ..rule }
+    Rule { timeouts: Timeouts { own, ..Timeouts::default() }.boxed(), ..rule }
 }
 
 fn reads(rule: Rule, read: Duration) -> Rule {
@@ -165,7 +165,7 @@ async fn the_rule_says_what_is_worth_another_attempt_and_of_which_methods() {
         let up = RawBackend::start(move |n, _| if n == 0 { reply.clone() } else { ok("up") }).await;
         let proxy = start();
         let retry = Retry { failures, codes: codes.into(), repeats, ..Retry::of_ingresses() };
-        let at = Site::of(Rule { retry: Some(retry), ..reads(to(up.address), SHORT) }).serve(&proxy).await;
+        let at = Site::of(Rule { retry: Some(retry.into()), ..reads(to(up.address), SHORT) }).serve(&proxy).await;
         assert_eq!((ask(at, request).await, up.seen().len()), want, "{text}");
         assert!(up.seen().iter().all(|seen| seen.body.len() == usize::from(request != GET) * 2), "{text}");
     }
@@ -177,7 +177,7 @@ async fn no_connection_is_worth_another_attempt_unless_the_rule_says_otherwise()
     let proxy = start();
     for (error, want) in [(true, 0), (false, 1)] {
         let failures = Failures { error, timeout: true, invalid: false };
-        let retry = Some(Retry { failures, ..Retry::of_ingresses() });
+        let retry = Some(Retry { failures, ..Retry::of_ingresses() }.into());
         let backend = share(1, Ok(backend(&[refusing(), up.address])));
         let at = Site::of(Rule { retry, ..rule([backend]) }).serve(&proxy).await;
         let mut refused = 0;
@@ -193,7 +193,7 @@ async fn no_other_attempt_is_begun_after_the_time_for_them() {
     let up = RawBackend::start(|_, _| Reply::Hang(Vec::new())).await;
     let proxy = start();
     for (within, want) in [(None, 3), (Some(SHORT), 1)] {
-        let retry = Some(Retry { within, ..Retry::of_ingresses() });
+        let retry = Some(Retry { within, ..Retry::of_ingresses() }.into());
         let at = Site::of(Rule { retry, ..reads(to(up.address), SHORT) }).serve(&proxy).await;
         let before = up.seen().len();
         assert_eq!(ask(at, GET).await, 504);

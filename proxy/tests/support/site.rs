@@ -6,7 +6,7 @@ use portcullis_routing::{
     Backend, BackendError, BackendKey, BackendObject, BackendProtocol, BackendTls, Backends, EndpointPool,
     Endpoints, Entry, HeaderMatch, HostMap, HostPattern, HostTable, HttpRoutes, Listener, ListenerId,
     PathMatch, Port, PortKey, Precedence, Protocol, RouteId, RouteKind, RouteMatch, Rule, Serves, Step,
-    Steps, Table, Template, Timeouts, TlsMode, WeightedBackend,
+    Steps, Table, Template, TlsMode, WeightedBackend,
     step::{AuthProtocol, Check, ExternalAuth, IngressAuth, Satisfy, ServiceUrl},
 };
 
@@ -138,7 +138,7 @@ pub fn tls(backend: Backend, tls: BackendTls) -> Backend {
 pub fn share(weight: u32, backend: Result<Backend, BackendError>) -> WeightedBackend {
     WeightedBackend {
         weight,
-        backend: backend.map(Arc::new),
+        backend: backend.map(Arc::new).map_err(Box::new),
         steps: Steps::default(),
         balance: Default::default(),
     }
@@ -152,7 +152,7 @@ pub fn rule(backends: impl IntoIterator<Item = WeightedBackend>) -> Rule {
         name: None,
         steps: Steps::default(),
         backends: Backends::new(backends),
-        timeouts: Timeouts::default(),
+        timeouts: None,
         retry: None,
         labels: None,
     }

@@ -6,7 +6,7 @@ use super::*;
 fn clients_over_tls_may_have_a_backend_of_their_own() {
     let to = |name: &str| WeightedBackend {
         weight: 1,
-        backend: Err(BackendError::NotFound(name.into())),
+        backend: Err(Box::new(BackendError::NotFound(name.into()))),
         steps: Steps::default(),
         balance: Balance::default(),
     };
@@ -34,7 +34,7 @@ fn requests_are_shared_out_by_weight() {
     ] {
         let backends = Backends::new(weights.iter().map(|weight| WeightedBackend {
             weight: *weight,
-            backend: Err(BackendError::NotFound("n/s".into())),
+            backend: Err(Box::new(BackendError::NotFound("n/s".into()))),
             steps: Steps::default(),
             balance: Balance::default(),
         }));

@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     Backend, BackendError, BackendKey, BackendObject, BackendProtocol, Backends, Balance, Endpoint,
     EndpointPool, Endpoints, Entry, HostMap, HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch,
-    Precedence, Protocol, Retry, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, Timeouts,
+    Precedence, Protocol, Retry, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps,
     TlsMaterial, TlsMode, WeightedBackend,
     step::{
         AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, Redirect, UrlRewrite,
@@ -306,7 +306,7 @@ fn what_is_forwarded_is_rewritten_by_the_backend_before_the_rule() {
 
 #[test]
 fn an_answer_is_dropped_for_another_attempt_as_the_rule_says() {
-    let retry = Some(Retry { codes: [503].into(), attempts: 2, ..Retry::default() });
+    let retry = Some(Arc::new(Retry { codes: [503].into(), attempts: 2, ..Retry::default() }));
     let rule = Arc::new(Rule { retry, ..rule([], []) });
     let route = Route::new(&rule, None);
     for (status, retries, repeatable, wanted) in [
@@ -330,7 +330,7 @@ fn an_answer_is_dropped_for_another_attempt_as_the_rule_says() {
 /// A check by a service, which is told by the prefix of its path.
 pub(super) fn asks(name: &str, endpoints: Result<Endpoints, BackendError>) -> Step {
     let http = HttpAuth { path_prefix: format!("/{name}").into(), ..HttpAuth::default() };
-    let (backend, protocol) = (weighted(endpoints).backend, AuthProtocol::Http(http));
+    let (backend, protocol) = (weighted(endpoints).backend.map_err(|error| *error), AuthProtocol::Http(http));
     Step::Check(Check::ExternalAuth(Arc::new(ExternalAuth { backend, protocol, body: 0 })))
 }
 
@@ -408,7 +408,7 @@ pub(super) fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBa
             endpoints: Arc::new(EndpointPool::new(endpoints)),
         })
     });
-    WeightedBackend { weight: 1, backend, steps: Steps::default(), balance: Balance::default() }
+    WeightedBackend { weight: 1, backend: backend.map_err(Box::new), steps: Steps::default(), balance: Balance::default() }
 }
 
 pub(super) fn rule(
@@ -421,7 +421,7 @@ pub(super) fn rule(
         name: None,
         steps: Steps::new(steps),
         backends: Backends::new(backends.into_iter().map(weighted).collect::<Vec<_>>()),
-        timeouts: Timeouts::default(),
+        timeouts: None,
         retry: None,
         labels: None,
     }

@@ -115,12 +115,9 @@ fn rules() -> [(RouteMatch, Rule); 3] {
         })
     });
     let mut canary = rule(0, Steps::default(), [to(9, "cart", 8080), next]);
-    canary.timeouts = Timeouts {
-        request: Some(Duration::from_secs(10)),
-        backend_request: Some(Duration::from_secs(2)),
-        ..Timeouts::default()
-    };
-    canary.retry = Some(Retry { codes: [503].into(), attempts: 2, ..Retry::default() });
+    let (request, backend_request) = (Some(Duration::from_secs(10)), Some(Duration::from_secs(2)));
+    canary.timeouts = Timeouts { request, backend_request, ..Timeouts::default() }.boxed();
+    canary.retry = Some(Arc::new(Retry { codes: [503].into(), attempts: 2, ..Retry::default() }));
 
     let gone = |name: &str| BackendError::NotFound(format!("shop/{name}").into());
     let steps = Steps::new([
@@ -141,7 +138,7 @@ fn rules() -> [(RouteMatch, Rule); 3] {
     ]);
     let broken = WeightedBackend {
         weight: 1,
-        backend: Err(gone("gone")),
+        backend: Err(Box::new(gone("gone"))),
         steps: Default::default(),
         balance: Default::default(),
     };
@@ -175,7 +172,7 @@ fn rule(index: usize, steps: Steps, backends: impl IntoIterator<Item = WeightedB
         name: None,
         steps,
         backends: Backends::new(backends),
-        timeouts: Timeouts::default(),
+        timeouts: None,
         retry: None,
         labels: None,
     }

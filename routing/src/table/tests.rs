@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Backends, HeaderMatch, HostPattern, Pattern, QueryMatch, RequestHead, RequestView, RouteId, RouteKind,
-    Steps, Timeouts, ValueMatch,
+    Steps, ValueMatch,
     path::{
         InvalidPath, RequestPath, canonicalise,
         tests::{path, plain},
@@ -333,7 +333,7 @@ fn entry(route_match: RouteMatch, number: usize) -> Entry {
         name: None,
         steps: Steps::default(),
         backends: Backends::default(),
-        timeouts: Timeouts::default(),
+        timeouts: None,
         retry: None,
         labels: None,
     };

@@ -33,7 +33,7 @@ impl Orphan {
     fn of(rule: &Rule) -> Self {
         let mut orphan = Self::default();
         // The first backend is the one that the path names.
-        match rule.backends.all().first().map(|choice| &choice.backend) {
+        match rule.backends.all().first().map(|choice| choice.backend.as_ref().map_err(|error| &**error)) {
             Some(Ok(backend)) => orphan.no_endpoint = backend.endpoints.is_empty(),
             Some(Err(BackendError::Missing(why))) => match **why {
                 BackendError::NotFound(_) => orphan.no_service = true,

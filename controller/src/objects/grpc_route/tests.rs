@@ -1,7 +1,7 @@
 use portcullis_routing::PathMatch;
 
 use crate::{
-    ir::Object,
+    ir::{Object, route::WrittenMatch},
     objects::testing::{holds, object, warns},
 };
 
@@ -25,15 +25,19 @@ fn a_method_is_a_path() {
         ("type: RegularExpression, method: 'C|D'", "/[^/]+/(?:C|D)"),
     ] {
         let Object::Route(route) = object(&method(part)) else { panic!("no route") };
-        let got = match &route.rules[0].matches[0].as_ref().unwrap().path {
-            PathMatch::Regex(regex) => regex.source.text().to_string(),
-            path => format!("{path:?}"),
+        let got = match route.rules[0].matches[0].as_ref().unwrap() {
+            WrittenMatch::Plain(plain) => format!("{:?}", plain.path),
+            WrittenMatch::WithPatterns(written) => match &written.path {
+                PathMatch::Regex(regex) => regex.source.text().to_string(),
+                path => format!("{path:?}"),
+            },
         };
         assert_eq!(got, want, "{part}");
     }
     for text in [spec("rules: [{}]"), spec("rules: [{matches: [{}]}]")] {
         let Object::Route(route) = object(&text) else { panic!("no route") };
-        assert_eq!(format!("{:?}", route.rules[0].matches[0].as_ref().unwrap().path), "Prefix(\"\")");
+        let [Ok(WrittenMatch::Plain(one))] = &*route.rules[0].matches else { panic!("{text}") };
+        assert_eq!(format!("{:?}", one.path), "Prefix(\"\")");
     }
     let Object::Route(route) = object(&spec("")) else { panic!("no route") };
     assert!(route.rules.is_empty(), "a GRPCRoute has no default rules");

@@ -3,7 +3,7 @@ mod filters;
 use crate::{
     ir::{
         Object, Route,
-        route::{BackendKind, ParentKind},
+        route::{BackendKind, ParentKind, WrittenMatch},
     },
     objects::testing::{holds, object, warns},
 };
@@ -77,7 +77,8 @@ fn a_path_is_held_in_canonical_form() {
         ("type: Exact", "Exact(\"/\")"),
     ] {
         let route = route(&path(part));
-        assert_eq!(format!("{:?}", route.rules[0].matches[0].as_ref().unwrap().path), want, "{part}");
+        let [Ok(WrittenMatch::Plain(one))] = &*route.rules[0].matches else { panic!("{part}") };
+        assert_eq!(format!("{:?}", one.path), want, "{part}");
     }
 }
 
@@ -91,7 +92,7 @@ fn what_is_left_out_has_the_api_servers_default() {
         path("type: PathPrefix"),
     ] {
         let route = route(&text);
-        let [Ok(one)] = &*route.rules[0].matches else { panic!("{text}") };
+        let [Ok(WrittenMatch::Plain(one))] = &*route.rules[0].matches else { panic!("{text}") };
         assert_eq!(format!("{:?}", one.path), "Prefix(\"\")", "{text}");
     }
     let route = route(&spec(
@@ -299,7 +300,7 @@ fn timeouts_fit_into_each_other() {
         |part| rule(&format!("timeouts: {{{part}}}")),
     );
     let route = route(&rule("timeouts: {request: 0s, backendRequest: 1500ms}"));
-    let timeouts = route.rules[0].timeouts;
+    let timeouts = *route.rules[0].timeouts.clone().unwrap();
     assert_eq!(timeouts.request, None, "zero is no limit");
     assert_eq!(timeouts.backend_request, Some(std::time::Duration::from_millis(1500)));
 }

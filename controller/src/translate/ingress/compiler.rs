@@ -354,7 +354,7 @@ impl<'a> Compiler<'a> {
             name: None,
             steps,
             backends,
-            timeouts: upstream::timeouts(&self.site()),
+            timeouts: upstream::timeouts(&self.site()).boxed(),
             retry: Some(upstream::retry(&self.site())),
             labels: None,
         }
@@ -394,5 +394,5 @@ impl std::fmt::Display for NotCompiled {
 /// Rejects all requests.
 fn without_backend(error: BackendError) -> Backends {
     let (steps, balance) = (Steps::default(), Balance::default());
-    Backends::new([WeightedBackend { weight: 1, backend: Err(error), steps, balance }])
+    Backends::new([WeightedBackend { weight: 1, backend: Err(Box::new(error)), steps, balance }])
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use portcullis_routing::{
-    Backend, BackendError, BackendProtocol, Backends, Balance, Retry, Rule, Step, Steps, Timeouts,
+    Backend, BackendError, BackendProtocol, Backends, Balance, Rule, Step, Steps,
     WeightedBackend,
     step::{ErrorOrigin, ErrorPages},
 };
@@ -14,6 +14,7 @@ use super::{
     compiler::Compiler,
     paths::Place,
     steps::{self, named_service},
+    upstream,
 };
 use crate::{
     ir::ingress::PortRef,
@@ -110,8 +111,8 @@ impl Compiler<'_> {
             name: None,
             steps: self.with_added_headers(place, Steps::new(steps.into_iter().flatten())),
             backends: Backends::new([weighted(backend)]),
-            timeouts: Timeouts::default(),
-            retry: Some(Retry::of_ingresses()),
+            timeouts: None,
+            retry: Some(upstream::default_retry()),
             labels: self.labels(place),
         })
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use portcullis_routing::{
-    Backend, BackendError, BackendProtocol, Backends, Balance, Rule, Steps, Timeouts, WeightedBackend,
+    Backend, BackendError, BackendProtocol, Backends, Balance, Rule, Steps, WeightedBackend,
 };
 
 use super::{
@@ -85,10 +85,11 @@ impl Compiler<'_> {
                 Err(BackendError::NoPath)
             }
         };
+        let backend = backend.map_err(Box::new);
         let weighted =
             WeightedBackend { weight: 1, backend, steps: Steps::default(), balance: Balance::default() };
         Rule {
-            timeouts: Timeouts::default(),
+            timeouts: None,
             retry: None,
             labels: None,
             ..self.compiled(index, Steps::default(), Backends::new([weighted]))

@@ -169,7 +169,7 @@ impl Compiler<'_> {
 
 /// A backend that gets nothing by its weight.
 fn weighted(backend: Result<Arc<Backend>, BackendError>, balance: Balance) -> WeightedBackend {
-    WeightedBackend { weight: 0, backend, steps: Steps::default(), balance }
+    WeightedBackend { weight: 0, backend: backend.map_err(Box::new), steps: Steps::default(), balance }
 }
 
 pub(super) fn source_of(text: &str) -> Result<Source, String> {

@@ -1,5 +1,7 @@
 //! How long the backends of an Ingress may take, and when another one is asked.
 
+use std::sync::{Arc, LazyLock};
+
 use portcullis_routing::{OwnTimeouts, Repeats, Retry, Timeouts};
 
 use super::steps::Site;
@@ -23,7 +25,20 @@ pub(super) fn timeouts(site: &Site<'_>) -> Timeouts {
     }
 }
 
-pub(super) fn retry(site: &Site<'_>) -> Retry {
+/// What most Ingresses have, once for all of them.
+static DEFAULT: LazyLock<Arc<Retry>> = LazyLock::new(|| Arc::new(Retry::of_ingresses()));
+
+/// When another attempt is made, if nothing is configured.
+pub(super) fn default_retry() -> Arc<Retry> {
+    Arc::clone(&DEFAULT)
+}
+
+pub(super) fn retry(site: &Site<'_>) -> Arc<Retry> {
+    let retry = own_retry(site);
+    if retry == **DEFAULT { default_retry() } else { Arc::new(retry) }
+}
+
+fn own_retry(site: &Site<'_>) -> Retry {
     let (own, global) = both(site);
     let default = Retry::of_ingresses();
     let tries = own.tries.or(global.tries).map_or(default.attempts + 1, |tries| match tries {

@@ -14,6 +14,7 @@ use crate::{
         Kind, ObjectKey, Route,
         route::{
             BackendRef, ExternalAuthFilter, InvalidRule, MirrorFilter, ObjectBackendRef, Regex, RouteRule,
+            WrittenMatch,
         },
         x_backend::SessionPersistence,
     },
@@ -66,8 +67,7 @@ pub(super) struct PlacedMatch {
 }
 
 impl PlacedMatch {
-    fn new(position: (usize, usize), written: RouteMatch, kind: RouteKind) -> Self {
-        let written = Arc::new(written);
+    fn new(position: (usize, usize), written: Arc<RouteMatch>, kind: RouteKind) -> Self {
         let served = match kind {
             RouteKind::Grpc => Arc::new(grpc::only_grpc(&written)),
             _ => Arc::clone(&written),
@@ -172,8 +172,8 @@ impl<'r> Compiler<'r, '_> {
             name: rule.name.clone(),
             steps,
             backends,
-            timeouts: rule.timeouts,
-            retry: rule.retry.as_deref().cloned(),
+            timeouts: rule.timeouts.clone(),
+            retry: rule.retry.clone(),
             labels: None,
         };
         (CompiledRule { matches, rule: Arc::new(compiled) }, why)
@@ -184,8 +184,11 @@ impl<'r> Compiler<'r, '_> {
         let (mut matches, mut bad) = (Vec::with_capacity(rule.matches.len()), None);
         for (place, one) in rule.matches.iter().enumerate() {
             let compiled = match one {
-                Ok(one) => one.compiled(&mut |regex| self.pattern(regex)),
-                Err(invalid) => Err(Some(invalid.clone())),
+                Ok(WrittenMatch::Plain(plain)) => Ok(Arc::clone(plain)),
+                Ok(WrittenMatch::WithPatterns(one)) => {
+                    one.compiled(&mut |regex| self.pattern(regex)).map(Arc::new)
+                }
+                Err(invalid) => Err(Some(InvalidRule::clone(invalid))),
             };
             match compiled {
                 Ok(compiled) => {
@@ -294,5 +297,5 @@ impl<'r> filters::Resolve<'r> for Compiler<'r, '_> {
 }
 
 fn broken(error: BackendError) -> WeightedBackend {
-    WeightedBackend { weight: 1, backend: Err(error), steps: Steps::default(), balance: Balance::default() }
+    WeightedBackend { weight: 1, backend: Err(Box::new(error)), steps: Steps::default(), balance: Balance::default() }
 }

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use portcullis_routing::{
     Backend, BackendKey, BackendObject, BackendProtocol, Backends, EndpointPool, Endpoints, Entry,
     HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port, PortKey, Precedence, Protocol,
-    RouteId, RouteKind, RouteMatch, Rule, Step, Steps, Table, Timeouts, WeightedBackend,
+    RouteId, RouteKind, RouteMatch, Rule, Step, Steps, Table, WeightedBackend,
     step::{HeaderModifier, PathRewrite, UrlRewrite},
 };
 
@@ -111,7 +111,7 @@ impl Asker {
             name: None,
             steps: if self.changes { changes() } else { Steps::default() },
             backends: Backends::new([backend]),
-            timeouts: Timeouts::default(),
+            timeouts: None,
             retry: None,
             labels: None,
         }

@@ -89,7 +89,7 @@ fn the_weight_is_a_share_of_the_total() {
 #[test]
 fn a_backend_without_endpoints_gets_no_canary_and_is_none() {
     let broken = WeightedBackend {
-        backend: Err(BackendError::NotFound("n/s".into())),
+        backend: Err(Box::new(BackendError::NotFound("n/s".into()))),
         ..backend(1, Balance::RoundRobin)
     };
     let [one, none] = [1, 0].map(|count| backend(count, Balance::RoundRobin));
