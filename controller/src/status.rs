@@ -33,7 +33,7 @@ pub use types::{
 };
 pub use x_backend::x_backend;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use crate::{
     ir::{Kind, ObjectKey},
@@ -62,11 +62,17 @@ impl Statuses {
     pub(crate) fn set(&mut self, key: &ObjectKey, report: Option<Report>) -> bool {
         match report {
             None => self.0.remove(key).is_some(),
-            Some(report) if self.0.get(key) == Some(&report) => false,
-            Some(report) => {
-                self.0.insert(key.clone(), report);
-                true
-            }
+            Some(report) => match self.0.entry(key.clone()) {
+                Entry::Occupied(before) if *before.get() == report => false,
+                Entry::Occupied(mut before) => {
+                    before.insert(report);
+                    true
+                }
+                Entry::Vacant(place) => {
+                    place.insert(report);
+                    true
+                }
+            },
         }
     }
 

@@ -26,18 +26,22 @@ pub(super) struct Dependencies {
     reads: Vec<Box<[u32]>>,
     /// The objects that units read, of the kinds that are fetched on demand.
     on_demand: Arc<BTreeSet<ObjectKey>>,
+    /// Empty between two calls, with the room that it had.
+    entered: Vec<u32>,
 }
 
 impl Dependencies {
     /// Replaces what a unit read before by what it read now. A unit that read nothing is forgotten.
-    pub(super) fn record(&mut self, unit: Unit, reads: Vec<Fact>) {
-        let before = match self.units.find(&unit) {
+    pub(super) fn record(&mut self, unit: Unit, reads: impl ExactSizeIterator<Item = Fact>) {
+        let known = self.units.find(&unit);
+        let before = match known {
             Some(unit) => std::mem::take(&mut self.reads[unit as usize]),
-            None if reads.is_empty() => return,
+            None if reads.len() == 0 => return,
             None => Box::default(),
         };
-        let number = self.units.enter(unit);
-        let mut now: Vec<_> = reads.into_iter().map(|fact| self.enter(fact)).collect();
+        let number = known.unwrap_or_else(|| self.units.enter_new(unit));
+        let mut now = std::mem::take(&mut self.entered);
+        now.extend(reads.map(|fact| self.enter(fact)));
         now.sort_unstable();
         now.dedup();
         for fact in now.iter().filter(|fact| before.binary_search(fact).is_err()) {
@@ -50,8 +54,16 @@ impl Dependencies {
         if now.is_empty() {
             self.units.forget(number);
         } else {
-            place(&mut self.reads, number, now.into());
+            place(&mut self.reads, number, now.as_slice().into());
         }
+        now.clear();
+        self.entered = now;
+    }
+
+    /// Makes room for so many units and facts of their own.
+    pub(super) fn reserve(&mut self, units: usize) {
+        self.units.reserve(units);
+        self.facts.reserve(units);
     }
 
     /// Returns whether a unit read a fact.
@@ -79,7 +91,7 @@ impl Dependencies {
         if let Some(key) = fact.on_demand() {
             Arc::make_mut(&mut self.on_demand).insert(key.clone());
         }
-        let number = self.facts.enter(fact);
+        let number = self.facts.enter_new(fact);
         place(&mut self.readers, number, Numbers::default());
         number
     }
@@ -122,10 +134,8 @@ impl<T: Hash + Eq> Numbered<T> {
         self.things.get(number as usize)?.as_ref()
     }
 
-    fn enter(&mut self, thing: T) -> u32 {
-        if let Some(number) = self.find(&thing) {
-            return number;
-        }
+    /// Numbers a thing that has no number.
+    fn enter_new(&mut self, thing: T) -> u32 {
         let hash = self.hasher.hash_one(&thing);
         let number = self.free.pop().unwrap_or_else(|| {
             self.things.push(None);
@@ -137,6 +147,14 @@ impl<T: Hash + Eq> Numbered<T> {
             |number: &u32| things[*number as usize].as_ref().map_or(0, |thing| hasher.hash_one(thing));
         numbers.insert_unique(hash, number, hash_of);
         number
+    }
+
+    fn reserve(&mut self, more: usize) {
+        let Self { hasher, numbers, things, .. } = self;
+        let hash_of =
+            |number: &u32| things[*number as usize].as_ref().map_or(0, |thing| hasher.hash_one(thing));
+        numbers.reserve(more, hash_of);
+        things.reserve(more);
     }
 
     fn forget(&mut self, number: u32) {
@@ -223,21 +241,21 @@ mod tests {
     #[test]
     fn a_fact_has_the_readers_that_read_it_last() {
         let mut dependencies = Dependencies::default();
-        dependencies.record(route(0), vec![service(0), Fact::Settings, service(0)]);
-        dependencies.record(route(1), vec![service(0), service(1)]);
-        dependencies.record(route(2), vec![service(0)]);
+        dependencies.record(route(0), [service(0), Fact::Settings, service(0)].into_iter());
+        dependencies.record(route(1), [service(0), service(1)].into_iter());
+        dependencies.record(route(2), [service(0)].into_iter());
         assert_eq!(readers(&dependencies, &service(0)), [route(0), route(1), route(2)]);
-        dependencies.record(route(0), vec![service(1)]);
-        dependencies.record(route(1), Vec::new());
+        dependencies.record(route(0), [service(1)].into_iter());
+        dependencies.record(route(1), [].into_iter());
         assert_eq!(readers(&dependencies, &service(0)), [route(2)]);
         assert_eq!(readers(&dependencies, &service(1)), [route(0)]);
         assert_eq!(readers(&dependencies, &Fact::Settings), []);
         // The numbers of the forgotten unit and of the fact that nobody reads any more are used again.
-        dependencies.record(route(3), vec![service(3), service(0)]);
+        dependencies.record(route(3), [service(3), service(0)].into_iter());
         assert_eq!(readers(&dependencies, &service(0)), [route(3), route(2)]);
         assert_eq!(readers(&dependencies, &service(3)), [route(3)]);
         for number in 0..4 {
-            dependencies.record(route(number), Vec::new());
+            dependencies.record(route(number), [].into_iter());
         }
         assert!(dependencies.facts.numbers.is_empty() && dependencies.units.numbers.is_empty());
         assert!(readers(&dependencies, &service(0)).is_empty());
@@ -258,12 +276,12 @@ mod tests {
             (1, &[], &["b"]),
         ] {
             let others = [service(0), Fact::Existence(secret("d"))];
-            dependencies.record(route(route_number), reads(names).into_iter().chain(others).collect());
+            dependencies.record(route(route_number), [reads(names), others.into()].concat().into_iter());
             let on_demand: Vec<_> = dependencies.on_demand().iter().map(|key| &*key.name).collect();
             assert_eq!(on_demand, want, "after route {route_number} read {names:?}");
         }
         let before = Arc::clone(dependencies.on_demand());
-        dependencies.record(route(2), [reads(&["b"]), vec![service(1)]].concat());
+        dependencies.record(route(2), [reads(&["b"]), vec![service(1)]].concat().into_iter());
         assert!(Arc::ptr_eq(&before, dependencies.on_demand()), "a second reader changes nothing");
     }
 
@@ -274,7 +292,7 @@ mod tests {
         for number in 0..5_000 {
             let shared = [Fact::Settings, Fact::ListenersOf(gateway.clone()), Fact::GrantsIn("media".into())];
             let own = [service(number), service(number + 5_000)];
-            dependencies.record(route(number), shared.into_iter().chain(own).collect());
+            dependencies.record(route(number), shared.into_iter().chain(own).collect::<Vec<_>>().into_iter());
         }
         // Keys are shared with the objects that they name.
         let bytes = dependencies.bytes();

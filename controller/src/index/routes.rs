@@ -88,8 +88,15 @@ impl Routes {
     pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostTableKey> {
         self.renew_quotas(translator, units);
         self.renew_claims(translator, units);
+        let stale = std::mem::take(&mut units.stale.routes);
         let mut pending = Map::default();
-        for key in std::mem::take(&mut units.stale.routes) {
+        if self.known.is_empty() {
+            // At a start all routes come at once.
+            self.known.reserve(stale.len());
+            units.reserve(stale.len());
+            pending.reserve(stale.len());
+        }
+        for key in stale {
             self.renew_one(key, translator, units, &mut pending);
         }
         let mut renewed = Vec::with_capacity(pending.len());
@@ -213,7 +220,7 @@ impl Routes {
         let mut now = now.unwrap_or_default();
         self.count(&before.attached, &now.attached, units);
         self.use_policies(&before.policies, &now.policies, units);
-        units.stale.reports.insert(key, if is_gone { None } else { status::route(&mut now) });
+        units.stale.reports.push((key, if is_gone { None } else { status::route(&mut now) }));
         if is_gone {
             return;
         }

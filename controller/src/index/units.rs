@@ -1,6 +1,6 @@
 //! Units of translation, and which of them are stale.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use portcullis_routing::HostPattern;
 
@@ -112,8 +112,9 @@ pub(super) struct Stale {
     pub(super) addresses: BTreeSet<ObjectKey>,
     /// Whether ReferenceGrants have changed.
     pub(super) grants: bool,
-    /// The reports of routes that have been translated; they are kept nowhere else.
-    pub(super) reports: BTreeMap<ObjectKey, Option<Report>>,
+    /// The reports of routes that have been translated since statuses were updated last, the last one of a route behind
+    /// those before.
+    pub(super) reports: Vec<(ObjectKey, Option<Report>)>,
 }
 
 impl Units {
@@ -145,13 +146,19 @@ impl Units {
     pub(super) fn record(&mut self, unit: Unit, reader: &Reader<'_>) {
         let mut reads = reader.take_noted();
         reads.retain(|fact| Unit::about(fact).as_ref() != Some(&unit));
-        self.dependencies.record(unit, reads);
+        self.dependencies.record(unit, reads.drain(..));
+        reader.reuse(reads);
+    }
+
+    /// Prepares for the first records of so many units.
+    pub(super) fn reserve(&mut self, units: usize) {
+        self.dependencies.reserve(units);
     }
 
     /// Records what was read of one Ingress for its hosts, beside what all of them have in common.
     pub(super) fn record_hosts_of(&mut self, ingress: ObjectKey, mut reads: Vec<Fact>) {
         reads.retain(|fact| !self.dependencies.has_read(&Unit::IngressHosts, fact));
-        self.dependencies.record(Unit::HostsOf(ingress), reads);
+        self.dependencies.record(Unit::HostsOf(ingress), reads.into_iter());
     }
 }
 

@@ -88,6 +88,16 @@ impl<'a> Reader<'a> {
         self.noted.as_ref().map(RefCell::take).unwrap_or_default()
     }
 
+    /// Takes back the list that [`Reader::take_noted`] returned, for the facts that are read next.
+    pub(crate) fn reuse(&self, mut list: Vec<Fact>) {
+        if let Some(noted) = &self.noted
+            && noted.borrow().is_empty()
+        {
+            list.clear();
+            *noted.borrow_mut() = list;
+        }
+    }
+
     pub(crate) fn note(&self, fact: impl FnOnce() -> Fact) {
         if let Some(noted) = &self.noted {
             noted.borrow_mut().push(fact());
