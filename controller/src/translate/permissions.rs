@@ -53,7 +53,7 @@ impl<'a> From<&'a Meta> for Taker<'a> {
 impl<'a> Reader<'a> {
     /// The operator's limits on the shared addresses.
     pub(crate) fn entrance(&self) -> &'a SharedEntrance {
-        self.note(|| Fact::Entrance);
+        self.note_once(&Fact::Entrance);
         &self.settings.live.entrance
     }
 

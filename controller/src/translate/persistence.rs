@@ -23,6 +23,10 @@ pub(super) fn balance(
     backend: &Backend,
 ) -> Balance {
     let key = &backend.key;
+    // Nearly always there are no sessions, and no key has to be made to find that out.
+    if of_rule.is_none() && key.kind == BackendObject::Service {
+        return Balance::default();
+    }
     let kind = match key.kind {
         BackendObject::Service => Kind::Service,
         BackendObject::XBackend => Kind::XBackend,

@@ -1,7 +1,7 @@
 //! The view through which a unit of translation reads. It notes everything that the unit asks for, whether it exists or
 //! not, so that a later change of it makes the unit stale. No dependency is kept by hand.
 
-use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, mem, sync::Arc};
 
 use portcullis_routing::PortKey;
 
@@ -104,13 +104,22 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The same for a fact without fields, which a unit reads again and again: it is noted once.
+    pub(crate) fn note_once(&self, fact: &'static Fact) {
+        let Some(noted) = &self.noted else { return };
+        let mut noted = noted.borrow_mut();
+        if !noted.iter().any(|known| mem::discriminant(known) == mem::discriminant(fact)) {
+            noted.push(fact.clone());
+        }
+    }
+
     fn note_object(&self, key: &ObjectKey) {
         self.note(|| Fact::Object(key.clone()));
     }
 
     /// The settings. Those that change at run time have methods of their own here, so that fewer units become stale.
     pub fn settings(&self) -> &'a Settings {
-        self.note(|| Fact::Settings);
+        self.note_once(&Fact::Settings);
         self.settings
     }
 }
