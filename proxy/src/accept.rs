@@ -80,7 +80,8 @@ pub(crate) async fn accept(
                 match worker.shared.admission.enter(&port, &worker.load).await {
                     Ok(admitted) => {
                         let (port, worker) = (Arc::clone(&port), Arc::clone(&worker));
-                        tokio::spawn(connection(tcp, peer, port, worker, admitted));
+                        // Boxed: tokio moves the future that it is given several times, and the output over it in the end.
+                        tokio::spawn(Box::pin(connection(tcp, peer, port, worker, admitted)));
                     }
                     Err(limit) => debug!(port = %port.key, %peer, ?limit, "connection refused"),
                 }
@@ -343,8 +344,8 @@ mod tests {
         size_of::<F>()
     }
 
-    /// What an idle connection costs, beside its `ConnInfo` and what TLS keeps. With tokio's header, the first is at most one
-    /// of the allocator's blocks of 1,536 bytes; the second is allocated until the first byte or the end of the handshake.
+    /// What an idle connection costs, beside its `ConnInfo`, tokio's header and what TLS keeps. The first is at most one of the
+    /// allocator's blocks of 1,280 bytes; the second is allocated until the first byte or the end of the handshake.
     #[test]
     fn a_task_of_a_connection_is_small() {
         assert!(size_of_future(connection) <= 1280, "{}", size_of_future(connection));

@@ -170,16 +170,20 @@ impl Admission {
 
     /// The number of connections that clients may hold now.
     fn most(&self) -> usize {
-        let limits = self.limits.load();
+        self.most_within(&self.limits.load())
+    }
+
+    fn most_within(&self, limits: &ConnectionLimits) -> usize {
         let descriptors = limits.descriptors.saturating_sub(self.listening.load(Ordering::Relaxed));
         limits.process.min(descriptors)
     }
 
     fn take(&self, port: &Port) -> Result<(), Limit> {
-        if !port.count().take(self.limits.load().port) {
+        let limits = self.limits.load();
+        if !port.count().take(limits.port) {
             return Err(Limit::Port);
         }
-        if !self.all.take(self.most()) {
+        if !self.all.take(self.most_within(&limits)) {
             port.count().give_back();
             return Err(Limit::Process);
         }

@@ -126,7 +126,8 @@ pub(crate) async fn carry(
         Ok(connected) => {
             let (backend, _open) = (connected.side, (connected.open, connected.in_flight, connected.place));
             let idle = worker.shared.options.tcp_idle_timeout;
-            Relay::new((side, backend), early, (watch, idle), refuses_proxy_header).run(&mut record).await
+            let sides = (side, backend, connected.delays);
+            Relay::new(sides, early, (watch, idle), refuses_proxy_header).run(&mut record).await
         }
         Err((rejection, why)) => End::Refused(rejection, why),
     };

@@ -24,6 +24,8 @@ use crate::{
 /// A connection to a backend.
 pub(super) struct Connected {
     pub(super) side: Side,
+    /// Whether the socket delays small writes, and nothing has been written to it.
+    pub(super) delays: bool,
     pub(super) open: Open,
     pub(super) in_flight: InFlight,
     pub(super) place: StreamPlace,
@@ -74,7 +76,10 @@ pub(super) async fn connect(
         record.attempts += 1;
         record.endpoint = Some(address.address());
         let failure = match connect_to(address, &backend, from, &worker.shared, watch).await {
-            Ok((side, open)) => return Ok(Connected { side, open, in_flight, place }),
+            Ok((side, open)) => {
+                let delays = writes_nothing(&backend);
+                return Ok(Connected { side, delays, open, in_flight, place });
+            }
             Err(failure) => failure,
         };
         tried.push(address.address());
@@ -100,6 +105,11 @@ pub(crate) fn choose(rule: &Rule) -> Result<Arc<Backend>, Failure> {
     }
 }
 
+/// Whether nothing is written to a backend before the client's bytes.
+fn writes_nothing(backend: &Backend) -> bool {
+    backend.proxy_protocol.is_none() && backend.tls.is_none()
+}
+
 async fn connect_to(
     address: Permitted,
     backend: &Backend,
@@ -109,11 +119,14 @@ async fn connect_to(
 ) -> Result<(Side, Open), Failure> {
     let limit = shared.options.connect_timeout;
     let dial = pin!(async {
+        if writes_nothing(backend) {
+            return address.connect_delaying().await;
+        }
         let mut tcp = address.connect().await?;
         if let Some(version) = backend.proxy_protocol {
             tcp.write_all(&proxy_protocol::header(version, from.addresses()?)).await?;
         }
-        io::Result::Ok(tcp)
+        Ok(tcp)
     });
     watch.set(Ticks::of(limit));
     let tcp = watch.until_due(dial).await.ok_or(TOO_SLOW)?.map_err(|_| UNREACHABLE)?;

@@ -56,6 +56,8 @@ struct Way {
     moved: u64,
     /// What the first bytes are, if they must not be a PROXY header.
     beginning: Option<Beginning>,
+    /// Whether the other side's socket still delays small writes.
+    delays: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,17 +75,18 @@ enum State {
 const LITTLE: usize = 16 << 10;
 
 impl Relay {
-    /// A stream. `early` holds the bytes that were already read from the client; they are forwarded first. The stream
+    /// A stream. `early` holds the bytes that were already read from the client; they are forwarded first. `delays`: the
+    /// socket to the backend delays small writes, and nothing has been written to it. The stream
     /// ends if no bytes move for `idle`. With `refuses_proxy_header`, it ends if the client begins with a PROXY header.
     pub(super) fn new(
-        (client, backend): (Side, Side),
+        (client, backend, delays): (Side, Side, bool),
         early: Vec<u8>,
         (watch, idle): (Watch, Duration),
         refuses_proxy_header: bool,
     ) -> Self {
         let buffer = if early.is_empty() { Buffer::default() } else { Buffer::of(&early) };
         let beginning = refuses_proxy_header.then(Beginning::default);
-        let up = Way { buffer, beginning, ..Way::default() };
+        let up = Way { buffer, beginning, delays, ..Way::default() };
         let idle = Ticks::of(idle);
         watch.set(idle);
         Self { client, backend, up, down: Way::default(), idle, watch }
@@ -155,6 +158,7 @@ impl Way {
         back: State,
     ) -> Result<Poll<()>, Broken> {
         if !self.buffer.is_empty() {
+            self.prepare_write(to);
             let written = to.poll_write(cx, self.buffer.bytes());
             return Ok(self.written(written));
         }
@@ -169,11 +173,13 @@ impl Way {
             // An error does not matter: a peer that is gone need not be told of the end.
             return Ok(to.poll_shutdown(cx).map(|_| self.state = State::Ended));
         }
-        if (self.bulk || self.pipe.is_some())
-            && let (Some(from), Some(to)) = (from.plain(), to.plain())
-            && let Some(step) = self.poll_pipe(cx, from, to)
-        {
-            return step;
+        if self.bulk || self.pipe.is_some() {
+            self.prepare_write(to);
+            if let (Some(from), Some(to)) = (from.plain(), to.plain())
+                && let Some(step) = self.poll_pipe(cx, from, to)
+            {
+                return step;
+            }
         }
         match self.poll_read(cx, from) {
             Poll::Ready(read) => self.read(read.map_err(|_| Broken::Unreadable)?)?,
@@ -241,6 +247,15 @@ impl Way {
         })
     }
 
+    /// Ends the delay of small writes before the second write. The kernel never delays the first one, and many connections
+    /// have no second one.
+    fn prepare_write(&mut self, to: &Side) {
+        if self.delays && self.moved > 0 {
+            self.delays = false;
+            to.send_at_once();
+        }
+    }
+
     fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<()> {
         written.map(|written| match written {
             Ok(n) => {
@@ -280,5 +295,44 @@ impl Way {
         self.bulk = is_full && self.size != Size::Small;
         self.size = if is_full { self.size.next() } else { Size::of(n) };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{
+        load::Load,
+        stream::{Client, Route, Spoken},
+    };
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (connected, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn small_writes_to_a_backend_are_not_delayed_from_the_second_on() {
+        let ((mut client, ours), (backend, mut server)) = (pair().await, pair().await);
+        let (load, route) = (Load::default(), Route { listener: None, rule: None });
+        let from = Client { peer: client.local_addr().unwrap(), port: 90 };
+        let mut record = Record::begin(&load, Spoken::Tcp, from, None, None, route);
+        let sides = (Side::Tcp(ours), Side::Tcp(backend), true);
+        let limit = (Watch::new(), Duration::from_secs(60));
+        let mut relay = Relay::new(sides, Vec::new(), limit, false);
+        for want in [false, true, true] {
+            client.write_all(b"x").await.unwrap();
+            tokio::select! {
+                end = poll_fn(|cx| relay.poll(cx, &mut record)) => panic!("{end:?}"),
+                read = server.read_u8() => assert_eq!(read.unwrap(), b'x'),
+            }
+            assert_eq!(relay.backend.plain().unwrap().nodelay().unwrap(), want);
+        }
     }
 }

@@ -40,6 +40,12 @@ impl Side {
         self.tcp().local_addr()
     }
 
+    /// Makes the socket send small writes without delay. Otherwise the kernel delays them while an earlier small write is
+    /// not acknowledged; it never delays the first write of a connection.
+    pub(super) fn send_at_once(&self) {
+        let _ = self.tcp().set_nodelay(true);
+    }
+
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(tcp) => tcp,

@@ -2,7 +2,9 @@
 //! resolved. Nothing else makes a [`Permitted`], and nothing else can be connected to.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     net::{IpAddr, SocketAddr},
 };
 
@@ -115,9 +117,9 @@ impl Policy<'_> {
 
     fn check_ip(&self, ip: IpAddr, port: u16) -> Result<(), Refusal> {
         let special = Special::of(ip);
-        let is_own = self.own.addresses.contains(&ip);
+        let is_own = || self.own.addresses.contains(&ip);
         match (special, self.local) {
-            (None, _) if !is_own => Ok(()),
+            (None, _) if !is_own() => Ok(()),
             (None, LocalBackends::Refused) => Err(Refusal::Own),
             (None | Some(Special::Loopback), LocalBackends::Allowed) => {
                 let address = SocketAddr::new(ip, port);
@@ -161,15 +163,29 @@ impl Permitted {
     /// # Errors
     /// If there is no connection.
     pub(crate) async fn connect(self) -> io::Result<TcpStream> {
+        self.connect_by(|socket| socket.set_tcp_nodelay(true)).await
+    }
+
+    /// Opens a TCP connection to the address, for which the kernel delays small writes (Nagle's algorithm).
+    ///
+    /// # Errors
+    /// If there is no connection.
+    pub(crate) async fn connect_delaying(self) -> io::Result<TcpStream> {
+        self.connect_by(|_| Ok(())).await
+    }
+
+    async fn connect_by(self, prepare: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<TcpStream> {
         let domain = Domain::for_address(self.0);
         let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
+        prepare(&socket)?;
         match socket.connect(&self.0.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
             _ => {}
         }
         let tcp = TcpStream::from_std(socket.into())?;
-        // If there is an error, the socket is reported as closed. Otherwise the kernel need not be asked for it.
+        // Waiting by `ready` costs more. If there is an error, the socket is reported as closed. Otherwise the kernel need not be
+        // asked for it.
+        poll_fn(|cx| tcp.poll_write_ready(cx)).await?;
         if tcp.ready(Interest::WRITABLE).await?.is_write_closed()
             && let Some(error) = tcp.take_error()?
         {
@@ -373,6 +389,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Permitted(listener.local_addr().unwrap());
         assert!(address.connect().await.unwrap().nodelay().unwrap());
+        assert!(!address.connect_delaying().await.unwrap().nodelay().unwrap());
         drop(listener);
         assert_eq!(address.connect().await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
