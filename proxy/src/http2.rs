@@ -130,17 +130,18 @@ impl Connection {
         let mut context = Box::new(Context::of(Arc::clone(&self.conn)));
         request::prepare(&mut stream.head, &mut context);
         let decided = request::decide(&self.worker.shared, &stream.head, &mut context);
+        // Boxed, because tokio moves a future that it is given several times.
         if matches!(decided, Ok(None)) && context.carrier == Carrier::Pingora {
-            tokio::spawn(async move {
+            tokio::spawn(Box::pin(async move {
                 // Dropped after `open`: when no request is in flight, the connection is idle.
                 let _in_flight = connection.worker.load.request();
                 connection.hand_over(stream, context, open).await;
-            });
+            }));
         } else {
-            tokio::spawn(async move {
+            tokio::spawn(Box::pin(async move {
                 let _in_flight = connection.worker.load.request();
                 connection.carry(stream, context, decided, open).await;
-            });
+            }));
         }
     }
 

@@ -104,7 +104,10 @@ impl Session {
             &KEEP_ALIVE,
             &PROXY_CONNECTION,
         ] {
-            headers.remove(name);
+            // Few heads have one of them. Comparing names costs less than looking one up, for which it is hashed.
+            if headers.keys().any(|present| present == name) {
+                headers.remove(name);
+            }
         }
         if status.is_informational() {
             return self.stream.inform(status, headers).map_err(gone);
@@ -291,7 +294,8 @@ impl server::Session for Session {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.is_body_empty() || self.stream.has_ended()
+        // The end of the stream is behind a lock.
+        if self.received == 0 { self.stream.is_bodiless() } else { self.stream.has_ended() }
     }
 
     async fn finish(&mut self) -> Result<()> {

@@ -16,6 +16,8 @@ use crate::clock;
 pub(crate) struct Stream {
     pub(crate) head: RequestHeader,
     body: RecvStream,
+    /// Whether the Content-Length is 0.
+    is_empty: bool,
     /// The body, if it was received before anybody took it.
     early: Option<Bytes>,
     respond: SendResponse<Bytes>,
@@ -27,13 +29,14 @@ impl Stream {
     /// A stream that was accepted.
     pub(crate) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
         let (head, body) = request.into_parts();
-        Self { head: head.into(), body, early: None, respond, content: None }
+        let is_empty =
+            head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
+        Self { head: head.into(), body, is_empty, early: None, respond, content: None }
     }
 
     /// Whether the request has no body: it ended with its head, or its Content-Length is 0.
     pub(crate) fn is_bodiless(&self) -> bool {
-        let is_zero = |length: &HeaderValue| length.as_bytes() == b"0";
-        self.has_ended() || self.head.headers.get(header::CONTENT_LENGTH).is_some_and(is_zero)
+        self.is_empty || self.has_ended()
     }
 
     /// Whether all of the body was received.
