@@ -129,16 +129,20 @@ impl Pool {
 
     /// Gives a connection to a waiting request, or keeps it if no request waits for it.
     fn put(&mut self, identity: Identity, mut idle: Idle) {
-        if let Some(demand) = self.waiting(&identity) {
+        let stack = self.stacks.entry(identity).or_default();
+        if let Some(demand) = stack.demand.as_deref_mut() {
             match demand.give(idle) {
                 Some(left) => idle = left,
                 None => return,
             }
         }
-        if !self.part.permits(self.len + 1) {
+        if self.part.permits(self.len + 1) {
+            stack.idle.push(idle);
+        } else {
+            // This may remove the stack.
             self.make_room();
+            self.stacks.entry(identity).or_default().idle.push(idle);
         }
-        self.stacks.entry(identity).or_default().idle.push(idle);
         self.len += 1;
         self.part.note(self.len);
     }
