@@ -13,7 +13,7 @@ use nix::{
     cmsg_space, libc,
     sys::socket::{
         ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg,
-        sendmsg, setsockopt, sockopt,
+        sendmsg,
     },
 };
 use tokio::{io::Interest, net::UdpSocket};
@@ -58,17 +58,11 @@ pub(super) struct Datagram<'d> {
 impl Kind {
     const COUNT: usize = 4;
 
-    /// Returns the kind of a listener's socket. If the socket is bound to several addresses, makes the kernel report
-    /// which of them each datagram was sent to.
+    /// Returns the kind of a listener's socket. If the socket is bound to several addresses, the kernel reports which of
+    /// them each datagram was sent to: the socket has had this option since before it was bound.
     pub(super) fn of_listener(socket: &UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        let kind = Self { v6: address.is_ipv6(), asked: address.ip().is_unspecified() };
-        match kind {
-            Self { asked: false, .. } => {}
-            Self { v6: false, .. } => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
-            Self { v6: true, .. } => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
-        }
-        Ok(kind)
+        Ok(Self { v6: address.is_ipv6(), asked: address.ip().is_unspecified() })
     }
 
     /// Returns the kind of a socket that is connected to this backend.

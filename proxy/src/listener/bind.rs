@@ -2,10 +2,11 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     time::Duration,
 };
 
+use nix::sys::socket::{setsockopt, sockopt};
 use portcullis_routing::Transport;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
@@ -46,6 +47,13 @@ fn receive(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
         socket.set_only_v6(true)?;
     }
     let _ = socket.set_recv_buffer_size(DATAGRAMS);
+    // The address that each datagram was sent to, which the answer has to come from. Set before the socket is bound: of a
+    // datagram that arrives earlier, Linux does not record the address.
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+        IpAddr::V6(ip) if ip.is_unspecified() => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
@@ -92,7 +100,13 @@ pub(super) fn explain(port: u16, address: SocketAddr, error: &io::Error) -> Stri
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::{
+        io::IoSliceMut,
+        net::{Ipv4Addr, Ipv6Addr, TcpStream},
+        os::fd::AsRawFd,
+    };
+
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, getsockopt, recvmsg};
 
     use super::*;
 
@@ -107,6 +121,48 @@ mod tests {
                 Bound::Udp(socket) => socket.local_addr().unwrap() == address,
             }));
         }
+    }
+
+    /// Whatever time passes before a worker serves it.
+    #[test]
+    fn a_socket_of_all_addresses_reports_the_destination_of_its_first_datagram() {
+        let bind = |ip, count| {
+            // A port that is free for TCP on one address may be in use here.
+            let attempts = (0..10).map(|_| free().port());
+            attempts
+                .map(|port| (port, bind(SocketAddr::new(ip, port), Transport::Udp, count)))
+                .find_map(|(port, bound)| Some((port, bound.ok()?)))
+        };
+        let (port, sockets) = bind(Ipv4Addr::UNSPECIFIED.into(), 2).unwrap();
+        for client in 0..20 {
+            let to = SocketAddr::from(([127, 9, 8, client], port));
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[client], to).unwrap();
+        }
+        let mut received = 0;
+        for socket in &sockets {
+            let Bound::Udp(socket) = socket else { panic!("{socket:?}") };
+            while let Some((byte, to)) = destination(socket) {
+                assert_eq!(to, [127, 9, 8, byte]);
+                received += 1;
+            }
+        }
+        assert_eq!(received, 20);
+        let (_, sockets) = bind(Ipv6Addr::UNSPECIFIED.into(), 1).unwrap();
+        let Bound::Udp(socket) = &sockets[0] else { panic!("{sockets:?}") };
+        assert!(getsockopt(socket, sockopt::Ipv6RecvPacketInfo).unwrap());
+    }
+
+    /// Receives a datagram of one byte; returns the byte and the address that the datagram was sent to.
+    fn destination(socket: &UdpSocket) -> Option<(u8, [u8; 4])> {
+        let (mut byte, mut space) = ([0], nix::cmsg_space!(nix::libc::in_pktinfo));
+        let mut slices = [IoSliceMut::new(&mut byte)];
+        let flags = MsgFlags::empty();
+        let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags).ok()?;
+        let to = received.cmsgs().unwrap().find_map(|control| match control {
+            ControlMessageOwned::Ipv4PacketInfo(info) => Some(info.ipi_spec_dst.s_addr.to_ne_bytes()),
+            _ => None,
+        });
+        Some((byte[0], to.unwrap()))
     }
 
     #[test]
