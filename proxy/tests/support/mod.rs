@@ -29,8 +29,8 @@ use portcullis_proxy::{LocalBackends, Options, Proxy};
 use portcullis_routing::{PortKey, Table};
 use portcullis_tls::Certificates;
 
-/// Nothing that a test waits for takes this long.
-pub const BOUND: Duration = Duration::from_secs(20);
+/// Nothing that a test waits for takes this long, however slow the machine is. Shorter than the proxy's own limits of idleness.
+pub const BOUND: Duration = Duration::from_secs(40);
 
 /// A loopback address that no other test of this process uses, so that ports cannot meet.
 pub fn loopback() -> IpAddr {
@@ -109,6 +109,32 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
         }
     });
     waited.await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Waits until a sender has to wait: its count has not grown for a while. More than `most` is a failure. A machine that is
+/// slow for a moment can end this early, which is none.
+pub async fn stalls(what: &str, most: usize, sent: impl Fn() -> usize) {
+    let stalled = async {
+        let (mut before, mut still) = (0, 0);
+        while still < 20 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let now = sent();
+            assert!(now <= most, "{what} sends on: {now} bytes of {most}");
+            still = if now == before && now > 0 { still + 1 } else { 0 };
+            before = now;
+        }
+    };
+    let stalled = tokio::time::timeout(BOUND * 3, stalled).await;
+    stalled.unwrap_or_else(|_| panic!("{what} never waits: {} bytes", sent()));
+}
+
+/// The maximum number of bytes that the kernel holds between the two ends of a connection.
+pub fn kernel_holds() -> usize {
+    let largest = |name: &str| -> usize {
+        let sizes = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap();
+        sizes.split_whitespace().last().unwrap().parse().unwrap()
+    };
+    largest("tcp_rmem") + largest("tcp_wmem")
 }
 
 /// A text that bytes can be read into.
