@@ -11,7 +11,7 @@ use std::{
 };
 
 use portcullis_routing::{
-    BackendError, EndpointPool, Endpoints, PortKey, Protocol, Rule, Serves, Table, TlsMode,
+    Backend, BackendError, EndpointPool, Endpoints, PortKey, Protocol, Rule, Serves, Table, TlsMode,
 };
 use tokio::{net::UdpSocket, time::timeout};
 
@@ -225,7 +225,7 @@ async fn tcp_and_udp_of_one_number_are_two_ports() {
 
 #[tokio::test]
 async fn a_flow_ends_when_it_is_idle_and_the_next_datagram_begins_another() {
-    let proxy = start_with(|options| options.udp_idle_timeout = Duration::from_secs(1));
+    let proxy = start_with(|options| options.udp_idle_timeout = Duration::from_secs(2));
     let seen = socket().await;
     let at = serve(&proxy, to(seen.local_addr().unwrap())).await;
     let client = client(at).await;
@@ -235,8 +235,8 @@ async fn a_flow_ends_when_it_is_idle_and_the_next_datagram_begins_another() {
     };
     let first = flow().await;
     // What comes keeps it, from either side.
-    for _ in 0..6 {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+    for _ in 0..12 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
         seen.send_to(b"y", first).await.unwrap();
         received(&client).await;
     }
@@ -246,7 +246,7 @@ async fn a_flow_ends_when_it_is_idle_and_the_next_datagram_begins_another() {
     assert_ne!(flow().await, first);
     let streams = proxy.proxy.streams();
     let of = streams.iter().find(|streams| streams.protocol == "udp").unwrap();
-    assert!(of.received >= 2 && of.sent == 6, "{of:?}");
+    assert!(of.received >= 2 && of.sent == 12, "{of:?}");
 }
 
 #[tokio::test]
@@ -254,10 +254,12 @@ async fn beyond_the_limit_of_flows_none_begins_and_the_others_live() {
     let proxy = start_with(|options| {
         options.workers = 1;
         options.max_streams = 16;
-        options.udp_idle_timeout = Duration::from_secs(2);
     });
     let (one, other, echo) = (port(), port(), echo("").await);
-    let mut table = udp(one, Some(to(echo)));
+    let pool = Arc::new(EndpointPool::new(Endpoints::Addresses(Box::default())));
+    pool.store_addresses(&[echo]);
+    let served = Backend { endpoints: Arc::clone(&pool), ..backend(&[]) };
+    let mut table = udp(one, Some(rule([share(1, Ok(served))])));
     table.ports.extend(udp(other, Some(to(echo))).ports);
     proxy.serve_http(table).await;
     let (at, other) = (proxy.at(one), proxy.at(other));
@@ -283,6 +285,11 @@ async fn beyond_the_limit_of_flows_none_begins_and_the_others_live() {
         assert_eq!(ask(client, b"still").await, b"still");
     }
     assert!(late.try_recv(&mut [0; 9]).is_err());
+    // The first one's flow ends.
+    pool.store_addresses(&[]);
+    clients[0].send(b"ends").await.unwrap();
+    until("its flow has ended", || proxy.proxy.in_flight() == 15).await;
+    pool.store_addresses(&[echo]);
     assert_eq!(ask_again(&late, b"at last").await, b"at last");
 }
 

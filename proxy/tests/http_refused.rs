@@ -30,7 +30,7 @@ async fn what_is_refused_before_it_is_read_is_answered_logged_and_counted() {
     log::listen();
     let up = TestBackend::start("up").await;
     let proxy = start_with(|o| {
-        o.header_timeout = Duration::from_millis(300);
+        o.header_timeout = Duration::from_secs(1);
         o.max_header_bytes = 8 << 10;
     });
     let (plain, secure) = (proxy.port(), proxy.port());

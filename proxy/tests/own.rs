@@ -100,13 +100,13 @@ async fn requests_that_come_together_are_each_checked_by_the_filters_of_their_li
 #[tokio::test]
 async fn an_empty_line_begins_no_request() {
     let up = RawBackend::saying("up").await;
-    let proxy = start_with(|options: &mut Options| options.header_timeout = Duration::from_millis(300));
+    let proxy = start_with(|options: &mut Options| options.header_timeout = Duration::from_secs(1));
     let at = Site::of(to(up.address)).serve(&proxy).await;
     let mut tcp = connect(at).await;
     let post = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\nabc\r\n";
     for _ in 0..2 {
         assert_eq!(exchange(&mut tcp, post).await.status, 200);
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
     }
     assert_eq!(get(&mut tcp, "a.example", "/").await.status, 200);
 }

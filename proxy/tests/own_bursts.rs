@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::support::{
-    Running,
+    BOUND, Running,
     client::{connect, get},
     site::{Site, backend, refusing, rule, share, to},
     start_with, until, within,
@@ -69,7 +69,11 @@ fn burst(at: SocketAddr, count: usize) -> JoinSet<u16> {
 }
 
 fn one_worker() -> Running {
-    start_with(|options| options.workers = 1)
+    start_with(|options| {
+        options.workers = 1;
+        // However long it takes until the backend accepts.
+        options.connect_timeout = BOUND * 10;
+    })
 }
 
 #[tokio::test]

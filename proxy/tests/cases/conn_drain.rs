@@ -167,7 +167,7 @@ async fn a_tunnel_outlives_edits_and_ends_at_the_ceiling() {
     running.serve_http(other).await;
     echoes(&mut tunnel, b"after an edit").await;
     assert_eq!(running.proxy.in_flight(), 1);
-    let draining = drain(&running, Duration::from_millis(300));
+    let draining = drain(&running, Duration::from_secs(2));
     running.bindings(|bindings| bindings.is_empty()).await;
     echoes(&mut tunnel, b"while draining").await;
     within(draining).await.unwrap();

@@ -306,12 +306,13 @@ async fn an_http1_backend_that_goes_on_slowly_is_waited_for() {
         let _ = tcp.read(&mut [0; 4096]).await;
         let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8\r\n\r\n").await;
         for _ in 0..8 {
-            tokio::time::sleep(SHORT / 4).await;
+            tokio::time::sleep(SHORT / 2).await;
             let _ = tcp.write_all(b"a").await;
         }
     })
     .await;
-    let proxy = impatient();
+    // Longer than between two pieces, and shorter than all of them.
+    let proxy = start_with(|options| options.idle_timeout = SHORT * 3);
     let at = serve(&proxy, backend(&[pieces])).await;
     let mut client = h2(connect(at).await).await;
     assert_eq!(client.get("http://a.example/").await.unwrap(), (200, "aaaaaaaa".into()));

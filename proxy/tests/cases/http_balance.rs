@@ -109,7 +109,7 @@ async fn a_turn_passes_an_endpoint_that_cannot_be_reached() {
 #[tokio::test]
 async fn a_slow_endpoint_gets_few_requests() {
     let slow = RawBackend::start(|_, _| {
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(300));
         ok("slow ")
     })
     .await;
@@ -122,8 +122,8 @@ async fn a_slow_endpoint_gets_few_requests() {
     for _ in 0..40 {
         *counts.entry(who(&get(&mut io, HOST, "/").await)).or_insert(0) += 1;
     }
-    // Each of the two is asked first while nothing is known of it.
-    assert!(counts["fast"] >= 30, "{counts:?}");
+    // Each of the two is asked first while nothing is known of it. Beside that, the fast one can be slow at times, too.
+    assert!(counts["fast"] > 30, "{counts:?}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::support::{
     client::{self, connect, exchange},
     raw::{H2Backend, RawBackend, ok, status},
     site::{Site, backend, h2, rule, share, to},
-    start, until, within,
+    start, within,
 };
 
 /// A rule whose requests have bodies of ten bytes at most.
@@ -66,20 +66,22 @@ async fn a_body_that_is_too_large_is_a_413_however_it_comes() {
 
 #[tokio::test]
 async fn the_exchange_with_the_backend_is_broken_off() {
-    let up = RawBackend::saying("up").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = start();
-    let at = Site::of(ten(to(up.address))).serve(&proxy).await;
+    let at = Site::of(ten(to(listener.local_addr().unwrap()))).serve(&proxy).await;
     let mut client = connect(at).await;
     let head = "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     client.write_all(head.as_bytes()).await.unwrap();
-    // The backend waits for the rest.
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let (mut up, _) = within(listener.accept()).await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"hello\r\n") {
+        assert_ne!(within(up.read_buf(&mut seen)).await.unwrap(), 0);
+    }
     client.write_all(b"6\r\nworld!\r\n").await.unwrap();
     let answer = client::response(&mut client).await;
     assert_eq!(answer.status, 413);
     assert!(answer.closes());
-    until("the backend's connection to be closed", || up.closed() == 1).await;
-    assert_eq!(up.seen().len(), 0);
+    assert!(client::is_closed(&mut up).await, "nothing more is sent");
 }
 
 #[tokio::test]

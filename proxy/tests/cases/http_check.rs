@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    io::ErrorKind,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -19,7 +20,7 @@ use crate::support::{
     client::{connect, exchange, get, h2 as h2_client},
     raw::{H2Backend, RawBackend, Reply, ok, status},
     site::{Site, backend, guarded, h2, refusing, rule, share, to},
-    start_with, within,
+    start_with, until, within,
 };
 
 pub(super) fn names<const N: usize>(names: [&'static str; N]) -> Box<[HeaderName]> {
@@ -266,17 +267,16 @@ async fn a_client_that_leaves_ends_its_check() {
     let up = RawBackend::saying("up").await;
     let proxy = start_with(|_| {});
     let at = Site::of(guarded(auth.address, by_http(), to(up.address))).serve(&proxy).await;
-    let mut client = connect(at).await;
-    within(client.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let (mut stays, mut client) = (connect(at).await, connect(at).await);
+    within(stays.write_all(request)).await.unwrap();
     auth.has_seen(1).await;
+    within(client.write_all(request)).await.unwrap();
+    auth.has_seen(2).await;
     drop(client);
-    // Before the check's own limit of 10 s.
-    let closed = async {
-        while auth.closed() == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(8), closed).await.expect("the check goes on without its client");
+    until("the check's connection to be closed", || auth.closed() > 0).await;
+    // Not by the check's own limit, which would have ended the older one first.
+    assert_eq!(stays.try_read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
     assert!(up.seen().is_empty());
 }
 

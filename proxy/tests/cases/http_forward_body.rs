@@ -8,10 +8,7 @@ use portcullis_routing::{
     Rule, Step, Steps, Timeouts,
     step::{AuthProtocol, Check, ExternalAuth, HttpAuth},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::Instant,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::http_check::{field, grpc_service, service};
 use crate::support::{
@@ -194,7 +191,6 @@ async fn the_time_for_a_request_includes_its_body() {
     let proxy = start();
     let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() }.boxed();
     let at = Site::of(Rule { timeouts, ..guarded(auth.address, to(up.address)) }).serve(&proxy).await;
-    let begin = Instant::now();
     let mut client = connect(at).await;
     let request = with_length("hello");
     within(client.write_all(&request.as_bytes()[..request.len() - 1])).await.unwrap();
@@ -203,7 +199,6 @@ async fn the_time_for_a_request_includes_its_body() {
     let (response, mut stream) = client.post("http://a.example/").await;
     stream.send_data(Bytes::from_static(b"x"), false).unwrap();
     assert_eq!(client::finish(response).await.unwrap().0, 504);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!((auth.seen().len(), up.seen().len()), (0, 0));
 }
 

@@ -115,10 +115,9 @@ async fn sizes_and_durations_are_those_of_the_request() {
     }
     assert!(series.counts.response_duration.sum <= series.counts.request_duration.sum, "{series:?}");
     assert!(series.counts.header_duration.sum <= series.counts.response_duration.sum, "{series:?}");
-    assert!(
-        series.counts.connect_duration.count == 2 && series.counts.connect_duration.sum < 30_000,
-        "{series:?}"
-    );
+    // The backend waits for 30 ms after it is connected, each time.
+    let (connects, heads) = (series.counts.connect_duration, series.counts.header_duration);
+    assert!(connects.count == 2 && connects.sum + 60_000 <= heads.sum, "{series:?}");
 }
 
 #[tokio::test]

@@ -11,8 +11,10 @@ use crate::support::{
 use portcullis_routing::{Retry, Rule, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Short enough for a test, long enough for an answer.
+/// For what does not answer.
 const SHORT: Duration = Duration::from_millis(300);
+/// Short enough for a test, long enough for an answer on a machine that is busy.
+const AMPLE: Duration = Duration::from_millis(1500);
 
 fn limited(rule: Rule, request: Option<Duration>, backend_request: Option<Duration>) -> Rule {
     Rule { timeouts: Timeouts { request, backend_request, ..Timeouts::default() }.boxed(), ..rule }
@@ -49,7 +51,7 @@ async fn a_backend_that_does_not_answer_in_time_is_a_504() {
 async fn an_h2_backend_that_does_not_answer_in_time_is_a_504() {
     let two = crate::support::backend::TestBackend::start("two").await;
     let proxy = start();
-    let rule = limited(rule([share(1, Ok(h2(backend(&[two.address]))))]), Some(SHORT), None);
+    let rule = limited(rule([share(1, Ok(h2(backend(&[two.address]))))]), Some(AMPLE), None);
     let at = Site::of(rule).serve(&proxy).await;
     assert_eq!(get(&mut connect(at).await, "a.example", "/hold").await.status, 504);
     assert_eq!(get(&mut connect(at).await, "a.example", "/").await.status, 200);
@@ -70,7 +72,7 @@ async fn an_answer_that_does_not_end_in_time_is_cut() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin";
     let slow = RawBackend::start(move |_, _| Reply::Hang(head.into())).await;
     let proxy = start();
-    for (request, backend_request) in [(Some(SHORT), None), (None, Some(SHORT))] {
+    for (request, backend_request) in [(Some(AMPLE), None), (None, Some(AMPLE))] {
         let at = Site::of(limited(to(slow.address), request, backend_request)).serve(&proxy).await;
         let mut tcp = connect(at).await;
         tcp.write_all(GET.as_bytes()).await.unwrap();
@@ -86,12 +88,12 @@ async fn a_tunnel_outlives_the_limits_of_its_request() {
     let upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n";
     let up = RawBackend::start(move |_, _| Reply::Echo(upgraded.into())).await;
     let proxy = start();
-    let at = Site::of(limited(to(up.address), Some(SHORT), Some(SHORT))).serve(&proxy).await;
+    let at = Site::of(limited(to(up.address), Some(AMPLE), Some(AMPLE))).serve(&proxy).await;
     let mut tcp = connect(at).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n";
     assert_eq!(exchange(&mut tcp, request).await.status, 101);
     // Busy, and then silent.
-    for pause in [SHORT / 10, SHORT / 10, SHORT * 2, SHORT / 10] {
+    for pause in [SHORT / 10, SHORT / 10, AMPLE * 4 / 3, SHORT / 10] {
         tokio::time::sleep(pause).await;
         tcp.write_all(b"x").await.unwrap();
         assert_eq!(within(tcp.read_u8()).await.unwrap(), b'x');
@@ -189,7 +191,7 @@ async fn an_attempt_that_takes_too_long_is_followed_by_another_where_the_method_
     for (request, want) in [(GET, (200, 2)), (POST, (504, 1))] {
         let up = RawBackend::start(|n, _| if n == 0 { Reply::Hang(Vec::new()) } else { ok("up") }).await;
         let proxy = start();
-        let rule = limited(to(up.address), None, Some(SHORT));
+        let rule = limited(to(up.address), None, Some(AMPLE));
         let at = Site::of(retried(rule, &[], 1)).serve(&proxy).await;
         let status = ask(at, request).await.0;
         assert_eq!((status, up.seen().len()), want, "{request}");
@@ -200,7 +202,7 @@ async fn an_attempt_that_takes_too_long_is_followed_by_another_where_the_method_
 async fn a_backend_that_is_silent_for_too_long_is_asked_again_where_the_method_is_idempotent() {
     for (request, want) in [(GET, (200, 2)), (POST, (504, 1))] {
         let up = RawBackend::start(|n, _| if n == 0 { Reply::Hang(Vec::new()) } else { ok("up") }).await;
-        let proxy = crate::support::start_with(|options| options.idle_timeout = SHORT);
+        let proxy = crate::support::start_with(|options| options.idle_timeout = AMPLE);
         let at = Site::of(retried(to(up.address), &[], 1)).serve(&proxy).await;
         let status = ask(at, request).await.0;
         assert_eq!((status, up.seen().len()), want, "{request}");

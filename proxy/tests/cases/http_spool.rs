@@ -12,7 +12,7 @@ use portcullis_routing::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep},
+    time::sleep,
 };
 
 use crate::support::{
@@ -366,14 +366,12 @@ async fn the_time_for_a_request_includes_its_body() {
     let proxy = start();
     let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() }.boxed();
     let at = Site::of(Rule { timeouts, ..spooled(to(up.address)) }).serve(&proxy).await;
-    let begin = Instant::now();
     let mut client = hold(at, 100_000).await;
     assert_eq!(client::response(&mut client).await.status, 504);
     let client = client::h2(connect(at).await).await;
     let (response, mut stream) = client.post("http://a.example/").await;
     stream.send_data(Bytes::from_static(b"x"), false).unwrap();
     assert_eq!(client::finish(response).await.unwrap().0, 504);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(up.seen().len(), 0);
     nothing_is_held(&proxy).await;
 }
@@ -496,7 +494,8 @@ async fn an_answer_that_does_not_wait_for_the_body_is_passed_on() {
                 let _ = tcp
                     .write_all(b"HTTP/1.1 401 No\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly")
                     .await;
-                sleep(Duration::from_millis(300)).await;
+                // It reads no more of the body.
+                std::future::pending::<()>().await;
             });
         }
     });

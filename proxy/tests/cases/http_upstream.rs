@@ -1,9 +1,6 @@
 //! Limits of time that a rule has in place of the proxy's, and which attempts of an Ingress are followed by others.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use portcullis_routing::{Failures, OwnTimeouts, Repeats, Retry, Rule, Timeouts};
 use tokio::{
@@ -19,9 +16,11 @@ use crate::support::{
     start, start_with, within,
 };
 
-/// Short enough for a test, long enough for an answer.
+/// For what does not answer.
 const SHORT: Duration = Duration::from_millis(300);
-const LONG: Duration = Duration::from_secs(60);
+/// Short enough for a test, long enough for an answer on a machine that is busy.
+const AMPLE: Duration = Duration::from_millis(1500);
+const LONG: Duration = Duration::from_secs(600);
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
 const PUT: &str = "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi";
@@ -64,9 +63,7 @@ async fn a_backend_that_is_silent_longer_than_the_rule_permits_is_a_504() {
     for limit in [SHORT, Duration::ZERO] {
         let at = Site::of(reads(to(silent), limit)).serve(&proxy).await;
         for request in [GET, POST] {
-            let begin = Instant::now();
             assert_eq!(ask(at, request).await, 504, "{limit:?}");
-            assert!(begin.elapsed() < Duration::from_secs(5), "{limit:?}");
         }
         let mut client = client::h2(connect(at).await).await;
         assert_eq!(client.get("http://a.example/").await.unwrap().0, 504, "{limit:?}");
@@ -77,7 +74,7 @@ async fn a_backend_that_is_silent_longer_than_the_rule_permits_is_a_504() {
 async fn an_h2_backend_that_is_silent_longer_than_the_rule_permits_is_a_504() {
     let two = TestBackend::start("two").await;
     let proxy = start();
-    let rule = reads(rule([share(1, Ok(h2(backend(&[two.address]))))]), SHORT);
+    let rule = reads(rule([share(1, Ok(h2(backend(&[two.address]))))]), AMPLE);
     let at = Site::of(rule).serve(&proxy).await;
     let hold = "GET /hold HTTP/1.1\r\nHost: a.example\r\n\r\n";
     assert_eq!(ask(at, hold).await, 504);
@@ -101,15 +98,20 @@ async fn a_backend_may_be_silent_as_long_as_the_rule_permits() {
 async fn a_tunnel_may_be_silent_as_long_as_the_rule_permits() {
     let upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n";
     let up = RawBackend::start(move |_, _| Reply::Echo(upgraded.into())).await;
-    let proxy = start_with(|options| options.idle_timeout = SHORT);
-    for (limit, lasts) in [(LONG, true), (SHORT, false)] {
+    let proxy = start_with(|options| options.idle_timeout = AMPLE);
+    for (limit, lasts) in [(LONG, true), (AMPLE, false)] {
         let at = Site::of(reads(to(up.address), limit)).serve(&proxy).await;
         let mut tcp = connect(at).await;
         let request = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n";
         assert_eq!(exchange(&mut tcp, request).await.status, 101);
-        tokio::time::sleep(SHORT * 6).await;
-        let _ = tcp.write_all(b"x").await;
-        assert_eq!(within(tcp.read_u8()).await.is_ok_and(|byte| byte == b'x'), lasts, "{limit:?}");
+        if lasts {
+            // The sleep is the subject here, not a way to wait for something.
+            tokio::time::sleep(AMPLE * 2).await;
+            tcp.write_all(b"x").await.unwrap();
+            assert_eq!(within(tcp.read_u8()).await.unwrap(), b'x');
+        } else {
+            assert!(client::is_closed(&mut tcp).await);
+        }
     }
 }
 
@@ -127,13 +129,11 @@ async fn a_backend_that_takes_nothing_for_longer_than_the_rule_permits_is_a_504(
         write.write_all(head.as_bytes()).await.unwrap();
         while write.write_all(&[0; 1 << 16]).await.is_ok() {}
     };
-    let begin = Instant::now();
     let answer = tokio::select! {
         answer = client::response(&mut read) => answer,
         () = async { upload.await; std::future::pending().await } => unreachable!(),
     };
     assert_eq!(answer.status, 504);
-    assert!(begin.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn the_rule_says_what_is_worth_another_attempt_and_of_which_methods() {
     let (timeout, invalid) = (Failures { timeout: true, ..none }, Failures { invalid: true, ..none });
     let malformed = || Reply::Bytes("HTTP/1.1 2x0 What\r\n\r\n".into());
     let hang = || Reply::Hang(Vec::new());
-    for (reply, failures, codes, repeats, request, want) in [
+    let rows = [
         (Reply::Close, error, &[][..], Repeats::Idempotent, GET, (200, 2)),
         (Reply::Close, error, &[], Repeats::Idempotent, PUT, (200, 2)),
         (Reply::Close, error, &[], Repeats::Idempotent, POST, (502, 1)),
@@ -160,15 +160,17 @@ async fn the_rule_says_what_is_worth_another_attempt_and_of_which_methods() {
         (status(503), none, &[503], Repeats::All, POST, (200, 2)),
         (status(503), none, &[503], Repeats::IdempotentOrAnswered, POST, (200, 2)),
         (status(502), none, &[503], Repeats::All, GET, (502, 1)),
-    ] {
+    ];
+    let rows = rows.map(async |(reply, failures, codes, repeats, request, want)| {
         let text = format!("{reply:?} {failures:?} {codes:?} {repeats:?} {request}");
         let up = RawBackend::start(move |n, _| if n == 0 { reply.clone() } else { ok("up") }).await;
         let proxy = start();
         let retry = Retry { failures, codes: codes.into(), repeats, ..Retry::of_ingresses() };
-        let at = Site::of(Rule { retry: Some(retry.into()), ..reads(to(up.address), SHORT) }).serve(&proxy).await;
+        let at = Site::of(Rule { retry: Some(retry.into()), ..reads(to(up.address), AMPLE) }).serve(&proxy).await;
         assert_eq!((ask(at, request).await, up.seen().len()), want, "{text}");
         assert!(up.seen().iter().all(|seen| seen.body.len() == usize::from(request != GET) * 2), "{text}");
-    }
+    });
+    futures_util::future::join_all(rows).await;
 }
 
 #[tokio::test]
