@@ -193,6 +193,6 @@ mod tests {
             assert_eq!(tally.turn().await, due);
             assert_eq!(tally.errors(), 0);
         };
-        timeout(Duration::from_secs(5), LocalSet::new().run_until(test)).await.expect("it is due");
+        timeout(Duration::from_secs(40), LocalSet::new().run_until(test)).await.expect("it is due");
     }
 }

@@ -296,7 +296,7 @@ mod tests {
         receive(&spools, "a", &body(50_000), true).await.unwrap();
         let _other = receive(&spools, "b", &body(200_000), true).await.unwrap();
         drop(first);
-        for _ in 0..100 {
+        for _ in 0..4000 {
             // A blocking thread closes it.
             tokio::task::yield_now().await;
             tokio::time::sleep(Duration::from_millis(10)).await;
