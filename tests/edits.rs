@@ -84,7 +84,15 @@ async fn a_request_ends_on_the_table_that_it_began_with() {
         let site = Arc::clone(&site);
         async move { site.answered_by("a.test", "/?delay=1500ms").await }
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    bounded("the request is in flight", async {
+        let url = format!("http://{}/metrics", site.running.admin());
+        let metrics =
+            async || client().build().unwrap().get(&url).send().await.unwrap().text().await.unwrap();
+        while !metrics().await.contains("\nportcullis_requests_in_flight 1\n") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     site.remove("a.yaml");
     site.until("a.test", "/", "404").await;
     assert_eq!(slow.await.unwrap(), "blue");

@@ -49,6 +49,21 @@ impl Process {
         Some((response.status().as_u16(), response.text().await.ok()?))
     }
 
+    /// Waits until a request is in flight.
+    async fn until_in_flight(&self) {
+        bounded("a request in flight", async {
+            while !self.metrics().await.contains("\nportcullis_requests_in_flight 1\n") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
+
+    async fn metrics(&self) -> String {
+        let url = format!("http://{}:9080/metrics", self.ip);
+        client().build().unwrap().get(url).send().await.unwrap().text().await.unwrap()
+    }
+
     async fn until_ready(&self) {
         self.until_said(|status, _| status == 200).await;
     }
@@ -106,7 +121,9 @@ fn files() -> [(&'static str, String); 3] {
 
 async fn slow(at: SocketAddr, delay: &str) -> Result<u16, reqwest::Error> {
     let url = format!("http://{at}/?delay={delay}");
-    client().build().unwrap().get(url).header("host", "a.test").send().await.map(|r| r.status().as_u16())
+    // Were it the client that gives up, the process would end, too.
+    let request = client().build().unwrap().get(url).header("host", "a.test").timeout(BOUND * 10);
+    request.send().await.map(|r| r.status().as_u16())
 }
 
 /// The admin port and new clients are answered with far more idle connections than there are descriptors.
@@ -138,8 +155,7 @@ async fn idle_connections_take_descriptors_from_nobody() {
         assert_eq!(&answered, b"HTTP/1.1 200", "client {n}");
     }
     assert_eq!(process.readiness().await.map(|(status, _)| status), Some(200));
-    let metrics = client().build().unwrap().get(format!("http://{ip}:9080/metrics")).send().await.unwrap();
-    let metrics = metrics.text().await.unwrap();
+    let metrics = process.metrics().await;
     let shed =
         metrics.lines().find_map(|l| l.strip_prefix("portcullis_connections_shed_total{limit=\"port\"} "));
     assert!(shed.is_some_and(|count| count.parse::<u32>().unwrap() >= 200), "{metrics}");
@@ -152,7 +168,7 @@ async fn a_signal_lets_requests_end_and_a_new_one_finds_no_listener() {
     process.until_ready().await;
     let at = process.at(80);
     let request = tokio::spawn(slow(at, "2s"));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.until_in_flight().await;
     process.signal();
     bounded("the listener is closed", async {
         while tokio::net::TcpStream::connect(at).await.is_ok() {
@@ -166,7 +182,7 @@ async fn a_signal_lets_requests_end_and_a_new_one_finds_no_listener() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_it_stops_accepting_it_is_not_ready_for_as_long_as_it_is_told() {
-    let mut process = Process::run(&files(), &["--pre-stop-delay", "2s"]);
+    let mut process = Process::run(&files(), &["--pre-stop-delay", "5s"]);
     let _echo = Echo::bind(SocketAddr::new(process.ip, 18001), Identity::default()).await.unwrap();
     process.until_ready().await;
     process.signal();
@@ -182,7 +198,7 @@ async fn a_second_signal_ends_at_once() {
     process.until_ready().await;
     // The request would take longer than the test waits for the process.
     let request = tokio::spawn(slow(process.at(80), "300s"));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.until_in_flight().await;
     process.signal();
     process.until_said(|status, text| status == 503 && text.contains("stopping")).await;
     process.signal();
@@ -201,10 +217,9 @@ async fn the_settings_limit_how_long_requests_may_take_at_the_end() {
     let _echo = Echo::bind(SocketAddr::new(process.ip, 18001), Identity::default()).await.unwrap();
     process.until_ready().await;
     let request = tokio::spawn(slow(process.at(80), "300s"));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.until_in_flight().await;
     process.signal();
-    // The client gives up after BOUND, which would end the process, too.
-    tokio::time::timeout(BOUND / 2, process.ended()).await.unwrap();
+    process.ended().await;
     assert!(tokio::time::timeout(BOUND, request).await.unwrap().unwrap().is_err());
 }
 
