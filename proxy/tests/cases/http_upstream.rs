@@ -166,7 +166,8 @@ async fn the_rule_says_what_is_worth_another_attempt_and_of_which_methods() {
         let up = RawBackend::start(move |n, _| if n == 0 { reply.clone() } else { ok("up") }).await;
         let proxy = start();
         let retry = Retry { failures, codes: codes.into(), repeats, ..Retry::of_ingresses() };
-        let at = Site::of(Rule { retry: Some(retry.into()), ..reads(to(up.address), AMPLE) }).serve(&proxy).await;
+        let at =
+            Site::of(Rule { retry: Some(retry.into()), ..reads(to(up.address), AMPLE) }).serve(&proxy).await;
         assert_eq!((ask(at, request).await, up.seen().len()), want, "{text}");
         assert!(up.seen().iter().all(|seen| seen.body.len() == usize::from(request != GET) * 2), "{text}");
     });
