@@ -77,8 +77,11 @@ impl Rule {
 
 impl Timeouts {
     /// No limits.
-    const NONE: Self =
-        Self { request: None, backend_request: None, own: OwnTimeouts { connect: None, send: None, read: None } };
+    const NONE: Self = Self {
+        request: None,
+        backend_request: None,
+        own: OwnTimeouts { connect: None, send: None, read: None },
+    };
 
     /// Returns them as a rule has them: `None` if there is no limit.
     pub fn boxed(self) -> Option<Box<Self>> {

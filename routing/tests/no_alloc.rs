@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use portcullis_routing::{
     Backends, Entry, HeaderMatch, HostPattern, HostTable, HttpRoutes, Listener, ListenerId, PathMatch, Port,
-    Precedence, Protocol, QueryMatch, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps,
-    ValueMatch, path::RequestPath,
+    Precedence, Protocol, QueryMatch, RequestView, RouteId, RouteKind, RouteMatch, Rule, Steps, ValueMatch,
+    path::RequestPath,
 };
 
 #[test]

@@ -59,7 +59,9 @@ fn rule(rule: wire::GrpcRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
     let backends = backends::with_filters(rule.backend_refs, checks, &at_backends);
     RouteRule {
         name: rule.name.map(Into::into),
-        matches: matches.map(|(i, m)| matches::written(m.and_then(|m| one_match(m, checks, &at_matches.index(i))))).collect(),
+        matches: matches
+            .map(|(i, m)| matches::written(m.and_then(|m| one_match(m, checks, &at_matches.index(i)))))
+            .collect(),
         filters: filters::read(filters, Owner::Grpc, checks, &at_filters),
         backends: backends::read(backends, Owner::Grpc, checks, &at_backends),
         timeouts: None,

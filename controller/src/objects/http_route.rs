@@ -62,7 +62,9 @@ fn rule(rule: wire::HttpRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
     let matches = matches.into_iter().enumerate();
     RouteRule {
         name: rule.name.map(Into::into),
-        matches: matches.map(|(i, m)| matches::written(m.and_then(|m| one_match(m, checks, &at_matches.index(i))))).collect(),
+        matches: matches
+            .map(|(i, m)| matches::written(m.and_then(|m| one_match(m, checks, &at_matches.index(i)))))
+            .collect(),
         filters: filters::read(filters, Owner::Http, checks, &at_filters),
         backends: backends::read(backends, Owner::Http, checks, &at.field("backendRefs")),
         timeouts: rule.timeouts.and_then(|t| timeouts(&t, checks, &at.field("timeouts")).boxed()),

@@ -77,9 +77,7 @@ fn is_same(there: &[Entry], wanted: &[Entry]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_routing::{
-        Backends, PathMatch, Precedence, RouteId, RouteKind, RouteMatch, Rule, Steps,
-    };
+    use portcullis_routing::{Backends, PathMatch, Precedence, RouteId, RouteKind, RouteMatch, Rule, Steps};
 
     use super::*;
 

@@ -13,8 +13,8 @@ use super::*;
 use crate::{
     Backend, BackendError, BackendKey, BackendObject, BackendProtocol, Backends, Balance, Endpoint,
     EndpointPool, Endpoints, Entry, HostMap, HostPattern, HostTable, HttpRoutes, ListenerId, PathMatch,
-    Precedence, Protocol, Retry, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps,
-    TlsMaterial, TlsMode, WeightedBackend,
+    Precedence, Protocol, Retry, RouteId, RouteKind, RouteMatch, Rule, Serves, Step, Steps, TlsMaterial,
+    TlsMode, WeightedBackend,
     step::{
         AuthProtocol, Check, Cors, ExternalAuth, HeaderModifier, HttpAuth, PathRewrite, Redirect, UrlRewrite,
     },
@@ -408,7 +408,12 @@ pub(super) fn weighted(endpoints: Result<Endpoints, BackendError>) -> WeightedBa
             endpoints: Arc::new(EndpointPool::new(endpoints)),
         })
     });
-    WeightedBackend { weight: 1, backend: backend.map_err(Box::new), steps: Steps::default(), balance: Balance::default() }
+    WeightedBackend {
+        weight: 1,
+        backend: backend.map_err(Box::new),
+        steps: Steps::default(),
+        balance: Balance::default(),
+    }
 }
 
 pub(super) fn rule(

@@ -11,7 +11,7 @@ use crate::template::Groups;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSource {
     text: Arc<str>,
-    size: usize,
+    pub(super) size: usize,
     cost: usize,
 }
 
@@ -43,7 +43,9 @@ impl GroupSource {
     /// [`InvalidPattern`], with a message for the author of the text.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         let parsed = super::parsed(text)?;
-        let size = size::with_groups(&parsed);
+        let estimate = size::with_groups(&parsed);
+        // These have a little more beside their states, which grows with their number.
+        let size = estimate.saturating_add(estimate / 8);
         let cost = size.saturating_add(cache(size, 1 + text.bytes().filter(|byte| *byte == b'(').count()));
         if size > MAX_COMPILED || cost > MAX_COST {
             return Err(InvalidPattern::TooLarge(MAX_COMPILED));
@@ -67,6 +69,15 @@ impl GroupSource {
     /// # Errors
     /// Where it names an unknown class of characters, or its compiled form turns out larger than estimated.
     pub fn compile(&self) -> Result<GroupPattern, InvalidPattern> {
+        let regex = self.build()?;
+        if regex.memory_usage() > self.size {
+            return Err(InvalidPattern::TooLarge(self.size));
+        }
+        Ok(GroupPattern { text: Arc::clone(&self.text), regex })
+    }
+
+    /// Compiles it, however large it turns out.
+    pub(super) fn build(&self) -> Result<meta::Regex, InvalidPattern> {
         // A search begins at the start of a path and ends in it: there is nothing to skip for a prefilter, and a one-pass
         // automaton would be used only where the regular expression begins with `^`. Both are several times as large as the
         // rest.
@@ -78,14 +89,10 @@ impl GroupSource {
             .dfa(false);
         let syntax = regex_automata::util::syntax::Config::new().case_insensitive(true);
         let built = meta::Builder::new().configure(config).syntax(syntax).build(&self.text);
-        let regex = built.map_err(|error| match error.syntax_error() {
+        built.map_err(|error| match error.syntax_error() {
             Some(error) => InvalidPattern::Syntax(super::syntax_text(error).into()),
             None => InvalidPattern::TooLarge(MAX_COMPILED),
-        })?;
-        if regex.memory_usage() > self.size {
-            return Err(InvalidPattern::TooLarge(self.size));
-        }
-        Ok(GroupPattern { text: Arc::clone(&self.text), regex })
+        })
     }
 }
 

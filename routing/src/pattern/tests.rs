@@ -199,11 +199,12 @@ proptest! {
     }
 
     #[test]
-    fn groups_take_no_more_than_was_counted(text in pattern()) {
-        // Compiling refuses a larger one as too large.
-        match GroupSource::parse(&text).and_then(|source| source.compile()) {
-            Ok(_) | Err(InvalidPattern::Syntax(_) | InvalidPattern::TooLarge(MAX_COMPILED)) => {}
-            Err(error) => prop_assert!(false, "{}: {}", text, error),
+    fn groups_take_little_more_than_was_estimated(text in pattern()) {
+        // Compiling refuses a larger one than was estimated, so that this may happen, but seldom and not by much.
+        if let Ok(source) = GroupSource::parse(&text)
+            && let Ok(built) = source.build()
+        {
+            prop_assert!(built.memory_usage() <= 2 * source.size, "{}: {}", text, built.memory_usage());
         }
     }
 

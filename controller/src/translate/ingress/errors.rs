@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use portcullis_routing::{
-    Backend, BackendError, BackendProtocol, Backends, Balance, Rule, Step, Steps,
-    WeightedBackend,
+    Backend, BackendError, BackendProtocol, Backends, Balance, Rule, Step, Steps, WeightedBackend,
     step::{ErrorOrigin, ErrorPages},
 };
 

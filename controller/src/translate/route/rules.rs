@@ -297,5 +297,10 @@ impl<'r> filters::Resolve<'r> for Compiler<'r, '_> {
 }
 
 fn broken(error: BackendError) -> WeightedBackend {
-    WeightedBackend { weight: 1, backend: Err(Box::new(error)), steps: Steps::default(), balance: Balance::default() }
+    WeightedBackend {
+        weight: 1,
+        backend: Err(Box::new(error)),
+        steps: Steps::default(),
+        balance: Balance::default(),
+    }
 }
