@@ -31,6 +31,7 @@ mod headers;
 mod labels;
 mod limits;
 mod needs;
+mod over_budget;
 mod passthrough;
 mod paths;
 mod spread;
@@ -54,6 +55,7 @@ use super::{
 use crate::{ir::Ingress, problem::Topic, status::Message};
 use claims::Mains;
 use compiler::{Compiler, Host};
+use over_budget::Shared;
 use paths::Place;
 
 /// What the translation of a host depends on in other hosts, and in routes.
@@ -81,7 +83,8 @@ pub fn ingress_host(
     if places.is_empty() {
         places.extend(paths::redirected(&ingresses, host));
     }
-    let context = Host { reader, pools, others, state, host, served_as, ingresses: &ingresses };
+    let shared = &Shared::of(&ingresses, others, reader, served_as);
+    let context = Host { reader, pools, others, state, host, served_as, ingresses: &ingresses, shared };
     let mut compilers: Vec<_> = ingresses.iter().map(|ingress| Compiler::new(context, ingress)).collect();
     places.retain(|place| !compilers[place.ingress].is_of_canary(place));
     let entries: Vec<_> = places.iter().filter_map(|place| compilers[place.ingress].entry(place)).collect();

@@ -28,6 +28,8 @@ pub struct PatternQuotas {
     namespaces: HashMap<Box<str>, Quota>,
     /// The Ingresses that need regular expressions at a host.
     hosts: HashMap<HostPattern, Box<[ObjectKey]>>,
+    /// The Ingresses that need more at a host than one object may have there.
+    exceeding: HashSet<Part>,
     /// The namespaces that have changed since they were decided last.
     dirty: BTreeSet<Box<str>>,
     /// The budget by which all others were decided.
@@ -49,6 +51,8 @@ pub struct HostNeeds {
     pub(super) ingress: ObjectKey,
     /// In the order of [`Need::key`].
     pub(super) needs: Box<[Need]>,
+    /// Whether it needs more than one object may have at a host; the rest is not in `needs`.
+    pub(super) exceeds: bool,
 }
 
 /// A route, or an Ingress at one of its hosts.
@@ -112,11 +116,15 @@ impl PatternQuotas {
     pub fn set_host(&mut self, host: &HostPattern, all: Vec<HostNeeds>) {
         let now: Box<[_]> = all.iter().map(|needs| needs.ingress.clone()).collect();
         for ingress in self.hosts.remove(host).unwrap_or_default() {
+            self.exceeding.remove(&(ingress.clone(), Some(host.clone())));
             if !now.contains(&ingress) {
                 self.remove_part(&(ingress, Some(host.clone())));
             }
         }
-        for HostNeeds { created, ingress, needs } in all {
+        for HostNeeds { created, ingress, needs, exceeds } in all {
+            if exceeds {
+                self.exceeding.insert((ingress.clone(), Some(host.clone())));
+            }
             self.set_part(created, (ingress, Some(host.clone())), needs);
         }
         if !now.is_empty() {
@@ -153,6 +161,11 @@ impl PatternQuotas {
     pub(super) fn read(&self, reader: &Reader<'_>, ingress: &ObjectKey) -> Result<(), String> {
         reader.note(|| Fact::PatternsOf(ingress.clone()));
         if self.grants(ingress) { Ok(()) } else { Err(over_budget(&ingress.namespace, self.budget)) }
+    }
+
+    /// Whether an Ingress needs more at a host than one object may have there.
+    pub(super) fn exceeds(&self, ingress: &ObjectKey, host: &HostPattern) -> bool {
+        !self.exceeding.is_empty() && self.exceeding.contains(&(ingress.clone(), Some(host.clone())))
     }
 
     /// The regular expressions that an Ingress needs at a host.
@@ -264,7 +277,12 @@ mod tests {
 
     fn at_host(ingress: &str, texts: &[&str]) -> HostNeeds {
         let ingress = ObjectKey::new(Kind::Ingress, "shop", ingress);
-        HostNeeds { created: 1, ingress, needs: sources(texts).into_iter().map(Need::Whole).collect() }
+        HostNeeds {
+            created: 1,
+            ingress,
+            needs: sources(texts).into_iter().map(Need::Whole).collect(),
+            exceeds: false,
+        }
     }
 
     #[test]

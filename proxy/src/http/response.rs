@@ -145,6 +145,12 @@ pub(crate) async fn fail(session: &mut Session, error: &Error, context: &mut Con
         context.status = if told { context.status } else { 499 };
         return 0;
     };
+    // 408 speaks of the whole connection; the client of one slow stream gets another status.
+    let is_stream = session.req_header().version == Version::HTTP_2;
+    let rejection = match rejection {
+        Rejection::HeaderTimeout if is_stream => Rejection::Timeout,
+        other => other,
+    };
     tracing::debug!(%error, "a request failed");
     context.rejection = Some((rejection, why));
     if told {

@@ -210,8 +210,7 @@ async fn an_upload_that_falls_silent_is_let_go() {
         let (answer, mut body) = upload(&mut client).await;
         body.send_data(Bytes::from_static(b"some"), false).unwrap();
         match (name, within(answer).await) {
-            ("HTTP/1", Ok(answer)) => assert_eq!(answer.status(), 504),
-            ("HTTP/2", Ok(answer)) => assert_eq!(answer.status(), 408),
+            (_, Ok(answer)) => assert_eq!(answer.status(), 504, "{name}"),
             // If pingora accepted the stream.
             ("HTTP/2", Err(_)) => {}
             (_, answer) => panic!("{name}: {answer:?}"),

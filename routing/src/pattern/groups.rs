@@ -1,6 +1,6 @@
 //! Regular expressions whose groups are read.
 
-use std::{fmt, sync::Arc};
+use std::{cell::Cell, fmt, sync::Arc};
 
 use regex_automata::{Input, meta, util::captures::Captures};
 
@@ -12,7 +12,6 @@ use crate::template::Groups;
 pub struct GroupSource {
     text: Arc<str>,
     pub(super) size: usize,
-    cost: usize,
 }
 
 /// A regular expression that is searched for in a text, without regard to case, for the texts of its groups: nginx'
@@ -22,12 +21,13 @@ pub struct GroupPattern {
     regex: meta::Regex,
 }
 
-/// The most memory that one takes, in bytes, with the cache of a search.
-const MAX_COST: usize = 2 * MAX_COMPILED;
+/// The most memory that the cache of a search takes, in bytes. Each thread has one, whatever it searches for.
+const MAX_CACHE: usize = 1 << 20;
+/// What a search by backtracking remembers at most, in bytes: the default of `regex_automata`, which searches in another way
+/// where it would be more.
+const MAX_VISITED: usize = 256 << 10;
 /// The least bytes that a state of an automaton takes.
 const STATE: usize = 24;
-/// The length of a path for which the memory of a search is counted, in bytes.
-const USUAL_PATH: usize = 8 << 10;
 
 /// The groups of a match.
 #[derive(Debug)]
@@ -46,11 +46,11 @@ impl GroupSource {
         let estimate = size::with_groups(&parsed);
         // These have a little more beside their states, which grows with their number.
         let size = estimate.saturating_add(estimate / 8);
-        let cost = size.saturating_add(cache(size, 1 + text.bytes().filter(|byte| *byte == b'(').count()));
-        if size > MAX_COMPILED || cost > MAX_COST {
+        let groups = 1 + text.bytes().filter(|byte| *byte == b'(').count();
+        if size > MAX_COMPILED || cache(size, groups) > MAX_CACHE {
             return Err(InvalidPattern::TooLarge(MAX_COMPILED));
         }
-        Ok(Self { text: text.into(), size, cost })
+        Ok(Self { text: text.into(), size })
     }
 
     /// The text as it was written.
@@ -58,10 +58,10 @@ impl GroupSource {
         &self.text
     }
 
-    /// The most memory that its compiled form takes, in bytes, including the cache of a search in a path of usual length. It
-    /// depends on nothing but the text.
+    /// The most memory that its compiled form takes, in bytes. It depends on nothing but the text. Searches take none that
+    /// stays with it.
     pub fn cost(&self) -> usize {
-        self.cost
+        self.size
     }
 
     /// Compiles it.
@@ -99,10 +99,14 @@ impl GroupSource {
 /// The most memory that the cache of a search takes, in bytes.
 fn cache(size: usize, groups: usize) -> usize {
     let states = size.saturating_sub(size::EMPTY) / STATE;
-    // A search remembers where it was in which state, and in longer texts the positions of all groups for each state.
-    let visited = states.saturating_mul(USUAL_PATH / 8);
+    // In longer texts, a search remembers the positions of all groups for each state.
     let positions = states.saturating_mul(2 * groups * 2 * size_of::<usize>());
-    visited.saturating_add(positions)
+    positions.saturating_add(MAX_VISITED)
+}
+
+thread_local! {
+    /// The cache of this thread's searches. With one for each regular expression, clients could make them all grow.
+    static CACHE: Cell<Option<Box<meta::Cache>>> = const { Cell::new(None) };
 }
 
 impl GroupPattern {
@@ -122,7 +126,15 @@ impl GroupPattern {
     /// The first match in a text.
     pub fn find<'t>(&self, text: &'t str) -> Option<Matched<'t>> {
         let mut captures = self.regex.create_captures();
-        self.regex.search_captures(&Input::new(text), &mut captures);
+        let mut cache = match CACHE.take() {
+            Some(mut cache) => {
+                cache.reset(&self.regex);
+                cache
+            }
+            None => Box::new(self.regex.create_cache()),
+        };
+        self.regex.search_captures_with(&mut cache, &Input::new(text), &mut captures);
+        CACHE.set(Some(cache));
         captures.is_match().then_some(Matched { text, captures })
     }
 }

@@ -12,6 +12,7 @@ use portcullis_routing::{
 
 use super::{
     OtherHosts, basic_auth, limits, needs,
+    over_budget::Shared,
     paths::{self, Matched, Place},
     steps::{self, Site},
     upstream,
@@ -39,6 +40,7 @@ pub(super) struct Host<'a> {
     pub(super) served_as: &'a HostPattern,
     /// The Ingresses of the host, the oldest first.
     pub(super) ingresses: &'a [&'a Ingress],
+    pub(super) shared: &'a Shared<'a>,
 }
 
 /// An Ingress of the host.
@@ -103,6 +105,7 @@ impl<'a> Compiler<'a> {
             over_budget: None,
         };
         compiler.read_quota();
+        compiler.close_beside_other_namespaces();
         compiler.find_users();
         compiler.close_by_others();
         compiler
@@ -161,6 +164,8 @@ impl<'a> Compiler<'a> {
             }
             Matched::Regex(_) => match self.location(&place.text) {
                 Ok(location) => PathMatch::Location(location),
+                // All paths of the namespace are closed at the host.
+                Err(NotCompiled::OverBudget(_)) if self.host.shared.is_shared => return None,
                 Err(NotCompiled::OverBudget(why)) => {
                     // A shorter path, perhaps another one's, does not take its requests.
                     let start = pattern::literal_start(&place.text);

@@ -32,6 +32,8 @@ pub(super) const BUDGET: usize = 16 << 20;
 struct Needs {
     all: BTreeMap<(bool, Arc<str>), Need>,
     cost: usize,
+    /// Whether there was no memory left for one of them.
+    exceeds: bool,
 }
 
 /// The regular expressions that the Ingresses of a host need there, including those of closed paths.
@@ -68,6 +70,7 @@ pub fn ingress_patterns(
         .map(|(ingress, needs)| HostNeeds {
             created: ingress.meta.created,
             ingress: ingress.meta.key.clone(),
+            exceeds: needs.exceeds,
             needs: needs.all.into_values().collect(),
         })
         .collect()
@@ -96,10 +99,15 @@ impl Needs {
         let Some(need) = need else { return };
         let (has_groups, text) = need.key();
         let key = (has_groups, Arc::clone(text));
-        if self.cost + need.cost() <= BUDGET && !self.all.contains_key(&key) {
-            self.cost += need.cost();
-            self.all.insert(key, need);
+        if self.all.contains_key(&key) {
+            return;
         }
+        if self.cost + need.cost() > BUDGET {
+            self.exceeds = true;
+            return;
+        }
+        self.cost += need.cost();
+        self.all.insert(key, need);
     }
 }
 

@@ -114,6 +114,30 @@ fn a_path_beyond_the_budget_is_closed_by_its_literal_start() {
 }
 
 #[test]
+fn on_a_host_that_namespaces_share_a_budget_costs_its_own_namespace_alone() {
+    let open =
+        ingress("open", 1, "", &[("a.test", &["/", "/docs"])]).replace("namespace: shop", "namespace: blog");
+    let cart = ingress("cart", 2, "", &[("a.test", &["/cart"])]);
+    let over = ingress("over", 3, REGEX, &[("a.test", &["/(cart|checkout)/[a-z]+"])]);
+    let other = ingress("other", 4, "", &[("b.test", &["/"])]);
+    let translation = within(0, &format!("{CLASS}{open}{cart}{over}{other}"));
+    let table = translation.table.to_string();
+    let lines =
+        |of: &str| table.lines().filter(|line| line.contains(of)).map(str::to_owned).collect::<Vec<_>>();
+    let is_closed = |line: &String| line.contains("closed");
+    assert!(!lines("blog/open").is_empty() && !lines("blog/open").iter().any(is_closed), "{table}");
+    assert!(!lines("shop/cart").is_empty() && lines("shop/cart").iter().all(is_closed), "{table}");
+    assert!(!lines("shop/other").is_empty() && !lines("shop/other").iter().any(is_closed), "{table}");
+    assert!(lines("shop/over").is_empty(), "{table}");
+    let want = "its paths at host a.test are closed (503): regular expressions of Ingress shop/over there are beyond a budget, \
+                and other namespaces have paths at this host, too";
+    assert_eq!(closed(&translation, "cart"), [want]);
+    assert_eq!(closed(&translation, "over").len(), 2);
+    let report = translation.statuses.get(&ObjectKey::new(Kind::Ingress, "blog", "open")).unwrap();
+    assert!(report.messages.iter().all(|message| message.topic != Some(Topic::Closed)));
+}
+
+#[test]
 fn a_rewrite_by_groups_counts_too() {
     let rewrite = format!("{REGEX}, nginx.ingress.kubernetes.io/rewrite-target: /$2");
     let objects = format!("{CLASS}{}", ingress("web", 1, &rewrite, &[("a.test", &["/x(/|$)(.*)"])]));
