@@ -128,7 +128,7 @@ fn on_a_host_that_namespaces_share_a_budget_costs_its_own_namespace_alone() {
     assert!(!lines("blog/open").is_empty() && !lines("blog/open").iter().any(is_closed), "{table}");
     assert!(!lines("shop/cart").is_empty() && lines("shop/cart").iter().all(is_closed), "{table}");
     assert!(!lines("shop/other").is_empty() && !lines("shop/other").iter().any(is_closed), "{table}");
-    assert!(lines("shop/over").is_empty(), "{table}");
+    assert!(lines("Ingress shop/over rule").is_empty(), "{table}");
     let want = "its paths at host a.test are closed (503): regular expressions of Ingress shop/over there are beyond a budget, \
                 and other namespaces have paths at this host, too";
     assert_eq!(closed(&translation, "cart"), [want]);
