@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::template::Groups as _;
 
 #[test]
 fn a_pattern_matches_the_whole_text() {
@@ -103,6 +104,22 @@ fn common_patterns_with_groups_are_no_larger_than_estimated() {
     // Searches in long texts record all groups for each state.
     let many = "()".repeat(MAX_PATTERN / 2);
     assert_eq!(GroupSource::parse(&many), Err(InvalidPattern::TooLarge(MAX_COMPILED)));
+}
+
+/// The searches of a thread share one cache.
+#[test]
+fn searches_by_several_patterns_take_turns() {
+    let small = GroupPattern::compile("/a(/|$)(.*)").unwrap();
+    let large = GroupPattern::compile(r"/b/(\w+)/(\d{4})/(.*)").unwrap();
+    let long = format!("/b/{}/2026/rest", "w".repeat(60_000));
+    let group =
+        |pattern: &GroupPattern, text: &str, number| Some(pattern.find(text)?.number(number)?.to_owned());
+    for _ in 0..3 {
+        assert_eq!(group(&small, "/a/x", 2).as_deref(), Some("x"));
+        assert_eq!(group(&large, "/b/word/2026/rest", 3).as_deref(), Some("rest"));
+        assert_eq!(group(&large, &long, 2).as_deref(), Some("2026"));
+        assert_eq!(group(&small, "/b", 1), None);
+    }
 }
 
 #[test]
