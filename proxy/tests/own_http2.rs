@@ -212,7 +212,7 @@ async fn an_upload_to_an_http_2_backend_may_be_silent_for_as_long_as_the_body_of
     let (late, early) = (answering_at_the_end().await, H2Backend::start().await.address);
     let proxy = start_with(|options| options.live.clients.body_timeout = Some(LIMIT));
     for (what, up, content_type, want) in [
-        ("an upload", late, "text/plain", (408, "the request took too long")),
+        ("an upload", late, "text/plain", (504, "the request took too long")),
         ("a call", late, "application/grpc", (200, "")),
         ("a response that has begun", early, "text/plain", (200, "halfhalf")),
     ] {
