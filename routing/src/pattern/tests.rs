@@ -114,8 +114,11 @@ fn searches_by_several_patterns_take_turns() {
     let long = format!("/b/{}/2026/rest", "w".repeat(60_000));
     let group =
         |pattern: &GroupPattern, text: &str, number| Some(pattern.find(text)?.number(number)?.to_owned());
+    // Long texts are searched in another way than short ones.
+    let long_rest = "x".repeat(300_000);
     for _ in 0..3 {
         assert_eq!(group(&small, "/a/x", 2).as_deref(), Some("x"));
+        assert_eq!(group(&small, &format!("/a/{long_rest}"), 2), Some(long_rest.clone()));
         assert_eq!(group(&large, "/b/word/2026/rest", 3).as_deref(), Some("rest"));
         assert_eq!(group(&large, &long, 2).as_deref(), Some("2026"));
         assert_eq!(group(&small, "/b", 1), None);
