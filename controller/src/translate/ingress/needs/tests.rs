@@ -185,3 +185,26 @@ fn what_an_ingress_may_not_have_at_a_host_is_closed() {
                 the host (the limit for one object)";
     assert!(told.iter().any(|text| text.ends_with(want)), "{told:?}");
 }
+
+#[test]
+fn on_a_shared_host_an_ingress_that_may_not_have_all_it_needs_is_closed_there() {
+    let paths: Vec<_> = (0..20).map(|number| format!("/p{number}{}", r"\w{9}")).collect();
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+    let open = ingress("open", 1, "", &[("a.test", &["/"])]).replace("namespace: shop", "namespace: blog");
+    let web = ingress("web", 2, REGEX, &[("a.test", &paths), ("b.test", &["/b"])]);
+    let translation = within(64 << 20, &format!("{CLASS}{open}{web}"));
+    let table = translation.table.to_string();
+    let closed_lines = |of: &str| {
+        let lines: Vec<_> = table.lines().filter(|line| line.contains(of)).collect();
+        assert!(!lines.is_empty(), "{of}: {table}");
+        lines.iter().filter(|line| line.contains("closed")).count()
+    };
+    assert_eq!(closed_lines("Ingress blog/open rule"), 0, "{table}");
+    let fits = BUDGET / cost(r"/p10\w{9}");
+    assert_eq!(
+        closed_lines("Ingress shop/web rule"),
+        fits,
+        "those at a.test that fit, not that at b.test: {table}"
+    );
+    assert_eq!(closed(&translation, "web").len(), 1);
+}
