@@ -79,7 +79,7 @@ pub(crate) fn decide(
         return Err(bad("no transfer coding but chunked is supported"));
     }
     if head.version == Version::HTTP_2 {
-        check_h2(head).map_err(bad)?;
+        check_h2(head, context.has).map_err(bad)?;
     }
     let host = host.map_err(bad)?;
     let (request, connection) = views(head, &host, &asked, context);
@@ -184,16 +184,21 @@ pub(crate) fn is_coded(head: &RequestHeader, context: &Context) -> bool {
     context.has.any(Has::TRANSFER_ENCODING) && !headers::is_chunked_alone(&head.headers)
 }
 
-/// Refuses HTTP/2 heads that the parser accepts but that cannot be expressed in HTTP/1.
+/// Refuses HTTP/2 heads that the parser accepts but that cannot be expressed in HTTP/1. An empty Content-Length is one.
 ///
 /// # Errors
 /// What the client is told.
-fn check_h2(head: &RequestHeader) -> Result<(), &'static str> {
+fn check_h2(head: &RequestHeader, has: Has) -> Result<(), &'static str> {
     if headers::has_invalid_name(&head.headers) {
         return Err("a header's name is invalid");
     }
     if !matches!(head.raw_path(), [b'/', ..] | b"*") {
         return Err("the path is not in origin form");
+    }
+    let is_number =
+        |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    if has.any(Has::CONTENT_LENGTH) && !head.headers.get_all(header::CONTENT_LENGTH).iter().all(is_number) {
+        return Err("Content-Length is not a number");
     }
     Ok(())
 }
