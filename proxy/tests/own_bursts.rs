@@ -82,8 +82,8 @@ async fn a_burst_opens_few_connections_to_a_backend_that_is_slow_to_accept() {
     let at = Site::of(to(slow.address)).serve(&proxy).await;
     let requests = burst(at, 500);
     until("all requests wait", || proxy.proxy.in_flight() == 500).await;
-    // However long that took: those that the kernel has completed, and those that are being made. A few more can be completed for
-    // this side alone, if the queue fills while they are being made.
+    // Independent of timing: the connections that the kernel has completed, and those in progress. If the accept queue fills in
+    // the meantime, the kernel can complete a few more on the client's side only.
     let opened = sockets_to(slow.address);
     assert!((1..=BACKLOG as usize + 4 * MAKING).contains(&opened), "{opened}");
     slow.accepts.add_permits(1000);

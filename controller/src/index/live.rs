@@ -197,6 +197,7 @@ mod tests {
             assert_eq!(problems, [want]);
         }
     }
+
     /// While the settings are missing, those of the command line apply. The headers are known again as soon as the settings
     /// are, even if their ConfigMap is read later.
     #[test]

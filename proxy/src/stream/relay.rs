@@ -76,8 +76,8 @@ const LITTLE: usize = 16 << 10;
 
 impl Relay {
     /// A stream. `early` holds the bytes that were already read from the client; they are forwarded first. `delays`: the
-    /// socket to the backend delays small writes, and nothing has been written to it. The stream
-    /// ends if no bytes move for `idle`. With `refuses_proxy_header`, it ends if the client begins with a PROXY header.
+    /// socket to the backend delays small writes, and nothing has been written to it. The stream ends if no bytes move for
+    /// `idle`. With `refuses_proxy_header`, it ends if the client begins with a PROXY header.
     pub(super) fn new(
         (client, backend, delays): (Side, Side, bool),
         early: Vec<u8>,

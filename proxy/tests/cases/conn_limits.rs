@@ -12,7 +12,7 @@ use portcullis_proxy::Options;
 use portcullis_routing::{Protocol, Table, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Long enough for a request on a machine that is busy.
+/// Long enough for a request on a busy machine.
 const SHORT: Duration = Duration::from_millis(1500);
 const LONG: Duration = Duration::from_secs(600);
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// For what does not answer.
 const SHORT: Duration = Duration::from_millis(300);
-/// Short enough for a test, long enough for an answer on a machine that is busy.
+/// Short enough for a test, long enough for an answer on a busy machine.
 const AMPLE: Duration = Duration::from_millis(1500);
 
 fn limited(rule: Rule, request: Option<Duration>, backend_request: Option<Duration>) -> Rule {

@@ -18,7 +18,7 @@ use crate::support::{
 
 /// For what does not answer.
 const SHORT: Duration = Duration::from_millis(300);
-/// Short enough for a test, long enough for an answer on a machine that is busy.
+/// Short enough for a test, long enough for an answer on a busy machine.
 const AMPLE: Duration = Duration::from_millis(1500);
 const LONG: Duration = Duration::from_secs(600);
 

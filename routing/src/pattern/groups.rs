@@ -76,7 +76,7 @@ impl GroupSource {
         Ok(GroupPattern { text: Arc::clone(&self.text), regex })
     }
 
-    /// Compiles it, however large it turns out.
+    /// Compiles it without checking the size of the result.
     pub(super) fn build(&self) -> Result<meta::Regex, InvalidPattern> {
         // A search begins at the start of a path and ends in it: there is nothing to skip for a prefilter, and a one-pass
         // automaton would be used only where the regular expression begins with `^`. Both are several times as large as the

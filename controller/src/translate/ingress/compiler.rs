@@ -56,7 +56,7 @@ pub(super) struct Compiler<'a> {
     pub(super) basic_auth: Option<Arc<BasicAuth>>,
     /// What closes all paths of the Ingress.
     pub(super) closed: Option<BackendError>,
-    /// The regular expressions that it needs at the host.
+    /// The regular expressions that the Ingress needs at the host.
     needs: &'a [Need],
     /// Why they are not compiled, if they are not.
     over_budget: Option<Box<str>>,

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use http::HeaderName;
 use portcullis_routing::{
     HostPattern, Location,
     pattern::{GroupSource, Source},
@@ -62,7 +63,9 @@ pub fn ingress_patterns(
     }
     let of_canaries = canaries.into_iter().map(|ingress| {
         let mut needs = Needs::default();
-        needs.extend(searched_header(ingress).and_then(|text| spread::source_of(text).ok()).map(Need::Whole));
+        needs.extend(
+            searched_header(ingress).and_then(|(_, text)| spread::source_of(text).ok()).map(Need::Whole),
+        );
         (ingress, needs)
     });
     let found = found.into_iter().chain(of_canaries).filter(|(_, needs)| !needs.all.is_empty());
@@ -76,10 +79,10 @@ pub fn ingress_patterns(
         .collect()
 }
 
-/// The regular expression by which the header of a canary is searched.
-pub(super) fn searched_header(ingress: &Ingress) -> Option<&str> {
+/// The header of a canary that is searched by a regular expression, and the expression.
+pub(super) fn searched_header(ingress: &Ingress) -> Option<(&HeaderName, &str)> {
     match ingress.annotations.canary.as_ref()? {
-        Canary { header: Some((_, CanaryHeader::Pattern(text))), .. } => Some(text),
+        Canary { header: Some((name, CanaryHeader::Pattern(text))), .. } => Some((name, text)),
         _ => None,
     }
 }

@@ -170,8 +170,8 @@ pub(super) struct All<'a> {
 pub(super) fn all<'a>(ingresses: &[&'a Ingress], host: &HostPattern) -> All<'a> {
     let (owned, losses) = settle(ingresses, host);
     let with_rules = |ingress: &&Ingress| !ingress.rules.of_host(host).is_empty();
-    // What no path matches is answered as the oldest Ingress with rules says; of hosts that no Ingress names, as the oldest
-    // with nothing but a default backend does.
+    // Requests that match no path are handled by the oldest Ingress with rules for the host. Hosts that no Ingress names are
+    // handled by the oldest Ingress that has only a default backend.
     let first = ingresses.iter().position(with_rules).filter(|_| *host != HostPattern::Any);
     All { places: places(&owned, first, are_regex(ingresses, host)), losses }
 }

@@ -217,12 +217,10 @@ pub(super) fn of_canary(
             );
         }
     }
-    if let Some(text) = needs::searched_header(canary) {
+    if let Some((name, text)) = needs::searched_header(canary) {
         let is_within = host.others.quotas.read(reader, &canary.meta.key);
         if let Err(why) = source_of(text).and(is_within) {
-            let name = canary.annotations.canary.iter().filter_map(|canary| canary.header.as_ref());
-            let names: Vec<_> = name.map(|(name, _)| name.as_str()).collect();
-            refuse("", format!("requests with the header {} go to the main Service: {why}", names.concat()));
+            refuse("", format!("requests with the header {name} go to the main Service: {why}"));
         }
     }
     messages

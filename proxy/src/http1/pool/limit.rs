@@ -27,7 +27,7 @@ pub(super) struct Part {
     size: usize,
     /// The maximum number of connections since the last call of [`Self::release`].
     peak: usize,
-    /// [`IdleLimit::denied`] at the last call of [`Self::is_wanted`], and how often this worker was denied since.
+    /// The value of [`IdleLimit::denied`] at the last call of [`Self::is_wanted`], plus the denials of this worker since.
     denied: usize,
 }
 
