@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use serde::de::DeserializeOwned;
 use serde_ignored::Path as Ignored;
 use serde_json::Value;
-use serde_path_to_error::{Path as ErrorPath, Segment};
+use serde_path_to_error::{Path as ErrorPath, Segment, Track};
 
 use super::{
     checks::{Checks, Path},
@@ -106,16 +106,16 @@ fn deserialize<T: DeserializeOwned>(
     root: &dyn Display,
     checks: &mut Checks,
 ) -> Result<T, Mistyped> {
-    let mut unknown = Vec::new();
+    let (mut unknown, mut track) = (Vec::new(), Track::new());
     let mut note = |path: Ignored<'_>| unknown.push(ignored(&path, root));
-    let result = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(value, &mut note));
+    let noted = serde_ignored::Deserializer::new(value, &mut note);
+    let tracked = serde_path_to_error::Deserializer::new(noted, &mut track);
+    // Erased: the code of the two wrappers is in the program once, and not for each of the hundreds of types of the API.
+    let result = erased_serde::deserialize(&mut <dyn erased_serde::Deserializer<'_>>::erase(tracked));
     for field in unknown {
         checks.warning_of(Topic::UnknownField, &Path::Root.field(&field), UNKNOWN_FIELD);
     }
-    result.map_err(|error| Mistyped {
-        field: failed(error.path(), root),
-        message: error.into_inner().to_string(),
-    })
+    result.map_err(|error| Mistyped { field: failed(&track.path(), root), message: error.to_string() })
 }
 
 fn ignored(path: &Ignored<'_>, root: &dyn Display) -> String {
