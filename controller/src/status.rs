@@ -76,6 +76,27 @@ impl Statuses {
         }
     }
 
+    /// The same for many objects; of an object that is there more than once, the last report counts. Returns the keys of
+    /// those that changed.
+    pub(crate) fn set_all(&mut self, reports: Vec<(ObjectKey, Option<Report>)>) -> Vec<ObjectKey> {
+        let follow = |of: &[(ObjectKey, _)]| of.is_sorted_by(|(one, _), (next, _)| one < next);
+        let is_behind = match (self.0.last_key_value(), reports.first()) {
+            (Some((last, _)), Some((first, _))) => last < first,
+            _ => true,
+        };
+        // The map is built anew when others are appended to it.
+        if reports.len() < self.0.len() || !is_behind || !follow(&reports) {
+            let set = |(key, report)| self.set(&key, report).then_some(key);
+            return reports.into_iter().filter_map(set).collect();
+        }
+        // As at a start: they are appended without a search for each.
+        let mut reports: BTreeMap<_, _> =
+            reports.into_iter().filter_map(|(key, report)| Some((key, report?))).collect();
+        let changed = reports.keys().cloned().collect();
+        self.0.append(&mut reports);
+        changed
+    }
+
     /// How many messages there are of each kind of object and topic, of those that are counted.
     pub fn topics(&self) -> BTreeMap<(Kind, Topic), usize> {
         let mut counts = BTreeMap::new();

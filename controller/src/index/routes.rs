@@ -86,9 +86,14 @@ impl Routes {
     /// Translates stale routes and hosts, and rebuilds the host tables that they are, or were, part of. Returns the
     /// keys of those tables.
     pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostTableKey> {
-        self.renew_quotas(translator, units);
-        self.renew_claims(translator, units);
-        let stale = std::mem::take(&mut units.stale.routes);
+        let find = |key: ObjectKey| (translator.snapshot.routes.get(&key), key);
+        let mut stale: Vec<_> = std::mem::take(&mut units.stale.routes).into_iter().map(find).collect();
+        self.renew_quotas(&stale, translator, units);
+        self.renew_claims(&stale, translator, units);
+        // Those that are granted or refused something now, because of the others.
+        let mut more = std::mem::take(&mut units.stale.routes);
+        more.retain(|key| stale.binary_search_by(|(_, known)| known.cmp(key)).is_err());
+        stale.extend(more.into_iter().map(find));
         let mut pending = Map::default();
         if self.known.is_empty() {
             // At a start all routes come at once.
@@ -96,8 +101,8 @@ impl Routes {
             units.reserve(stale.len());
             pending.reserve(stale.len());
         }
-        for key in stale {
-            self.renew_one(key, translator, units, &mut pending);
+        for (route, key) in stale {
+            self.renew_one(key, route.map(|route| &**route), translator, units, &mut pending);
         }
         let mut renewed = Vec::with_capacity(pending.len());
         for (slot, pending) in pending {
@@ -151,10 +156,15 @@ impl Routes {
 
     /// Records which regular expressions the stale routes and hosts need. Other routes and hosts become stale where theirs
     /// are now granted or refused because of that.
-    fn renew_quotas(&mut self, translator: &Translator<'_>, units: &mut Units) {
-        let Translator { snapshot, reader, listeners, .. } = translator;
-        for key in &units.stale.routes {
-            match snapshot.routes.get(key) {
+    fn renew_quotas(
+        &mut self,
+        stale: &[(Option<&Arc<Route>>, ObjectKey)],
+        translator: &Translator<'_>,
+        units: &mut Units,
+    ) {
+        let Translator { reader, listeners, .. } = translator;
+        for (route, key) in stale {
+            match route {
                 Some(route) if !route.patterns.is_empty() => {
                     let is_attached = translate::is_attached(reader, listeners, route);
                     self.quotas.set(&route.meta, is_attached.then_some(&*route.patterns));
@@ -173,10 +183,15 @@ impl Routes {
 
     /// Records which streams the stale routes claim. If that changes what other routes get, these routes become stale
     /// too.
-    fn renew_claims(&mut self, translator: &Translator<'_>, units: &mut Units) {
-        let Translator { snapshot, reader, listeners, .. } = translator;
-        for key in &units.stale.routes {
-            match snapshot.routes.get(key) {
+    fn renew_claims(
+        &mut self,
+        stale: &[(Option<&Arc<Route>>, ObjectKey)],
+        translator: &Translator<'_>,
+        units: &mut Units,
+    ) {
+        let Translator { reader, listeners, .. } = translator;
+        for (route, key) in stale {
+            match route {
                 Some(route) if !route.kind.takes_requests() => {
                     self.claims.set(&route.meta, translate::stream_places(reader, listeners, route));
                 }
@@ -203,11 +218,11 @@ impl Routes {
     fn renew_one(
         &mut self,
         key: ObjectKey,
+        route: Option<&Route>,
         translator: &Translator<'_>,
         units: &mut Units,
         pending: &mut Map<HostTableKey, Pending>,
     ) {
-        let route = translator.snapshot.routes.get(&key);
         let others = OtherRoutes { patterns_granted: self.quotas.grants(&key), streams: &self.claims };
         let now = route.map(|route| translator.translate(route, others));
         units.record(Unit::Route(key.clone()), &translator.reader);
@@ -225,8 +240,8 @@ impl Routes {
             return;
         }
         let attached = now.attached.into();
-        let mut slots: Vec<_> =
-            now.attachments.into_iter().map(|attachment| hand_over(attachment, pending)).collect();
+        let mut slots = Vec::with_capacity(now.attachments.len() + now.streams.len());
+        slots.extend(now.attachments.into_iter().map(|attachment| hand_over(attachment, pending)));
         for (slot, rule) in now.streams {
             pending.entry(slot.clone()).or_default().stream = Some(rule);
             slots.push(slot);
@@ -307,7 +322,8 @@ impl Routes {
             (None, Some(before)) if is_gone(&before.route) => self.tables.remove_stream(slot),
             (None, _) => {}
         }
-        let mut entries: Vec<_> = fresh.iter().flat_map(|entries| entries.iter().cloned()).collect();
+        let mut entries = Vec::with_capacity(fresh.iter().map(|entries| entries.len()).sum());
+        entries.extend(fresh.iter().flat_map(|entries| entries.iter().cloned()));
         if let Some(before) = self.tables.get(slot) {
             entries.extend(before.entries().iter().filter(|entry| !is_gone(&entry.rule.route)).cloned());
         }

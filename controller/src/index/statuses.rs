@@ -31,9 +31,7 @@ impl Index {
             self.units.record(Unit::Status(key.clone()), &reader);
             changed.extend(statuses.set(&key, report).then_some(key));
         }
-        for (key, report) in std::mem::take(&mut self.units.stale.reports) {
-            changed.extend(statuses.set(&key, report).then_some(key));
-        }
+        changed.extend(statuses.set_all(std::mem::take(&mut self.units.stale.reports)));
         changed
     }
 

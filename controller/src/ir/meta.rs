@@ -2,11 +2,14 @@
 
 use std::{
     borrow::Cow,
+    cmp::Ordering,
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{BuildHasher as _, DefaultHasher, Hash, Hasher},
     ops::Deref,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
+
+use foldhash::fast::RandomState;
 
 use crate::{
     kinds::Kind,
@@ -15,11 +18,11 @@ use crate::{
 
 /// Which object; read as the [`KeyParts`] that it consists of. Many keep the keys of others, so that a clone shares
 /// them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub struct ObjectKey(Arc<KeyParts>);
 
 /// What names an object.
-#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug)]
 pub struct KeyParts {
     /// Its kind.
     pub kind: Kind,
@@ -27,6 +30,8 @@ pub struct KeyParts {
     pub namespace: Box<str>,
     /// Its name.
     pub name: Box<str>,
+    /// The hash of the three, since keys are looked up more often than they are made.
+    hash: u64,
 }
 
 /// What every object has.
@@ -80,7 +85,49 @@ impl From<&Problem> for Warning {
 impl ObjectKey {
     /// The key of an object; the namespace is empty for a kind without.
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self(Arc::new(KeyParts { kind, namespace: namespace.into(), name: name.into() }))
+        let hash = Self::hash_of(kind, namespace, name);
+        Self(Arc::new(KeyParts { kind, namespace: namespace.into(), name: name.into(), hash }))
+    }
+
+    /// The hash of the key of this object. It differs from process to process.
+    pub(crate) fn hash_of(kind: Kind, namespace: &str, name: &str) -> u64 {
+        static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+        HASHER.hash_one((kind, namespace, name))
+    }
+
+    /// The key's hash, as [`ObjectKey::hash_of`] computes it.
+    pub(crate) fn stored_hash(&self) -> u64 {
+        self.0.hash
+    }
+
+    fn parts(&self) -> (Kind, &str, &str) {
+        (self.kind, &self.namespace, &self.name)
+    }
+}
+
+impl PartialEq for ObjectKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.hash == other.0.hash && self.parts() == other.parts())
+    }
+}
+
+impl Eq for ObjectKey {}
+
+impl Hash for ObjectKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl Ord for ObjectKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.parts().cmp(&other.parts()) }
+    }
+}
+
+impl PartialOrd for ObjectKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

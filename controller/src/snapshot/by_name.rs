@@ -2,9 +2,8 @@
 //!
 //! A key is neither made for a look nor kept beside the one that the object has.
 
-use std::{fmt, hash::BuildHasher, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 
 use crate::ir::{Kind, ObjectKey};
@@ -17,37 +16,33 @@ pub trait Keyed {
 
 /// Objects, or what is known of them, by kind, namespace and name.
 #[derive(Clone)]
-pub struct ByName<T> {
-    hasher: RandomState,
-    table: HashTable<T>,
-}
+pub struct ByName<T>(HashTable<T>);
 
 impl<T: Keyed> ByName<T> {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.0.is_empty()
     }
 
     /// The object of this key.
     pub fn get(&self, key: &ObjectKey) -> Option<&T> {
-        self.find(key.kind, &key.namespace, &key.name)
+        self.0.find(key.stored_hash(), |object| object.key() == key)
     }
 
     /// The same, to be changed; not its key.
     pub(crate) fn get_mut(&mut self, key: &ObjectKey) -> Option<&mut T> {
-        let hash = hash_of(&self.hasher, key);
-        self.table.find_mut(hash, |object| object.key() == key)
+        self.0.find_mut(key.stored_hash(), |object| object.key() == key)
     }
 
     /// The object of this kind and name.
     pub fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<&T> {
         let is_it = |object: &T| is(object.key(), kind, namespace, name);
-        self.table.find(hash(&self.hasher, kind, namespace, name), is_it)
+        self.0.find(ObjectKey::hash_of(kind, namespace, name), is_it)
     }
 
     /// Whether there is an object of this key.
@@ -62,7 +57,7 @@ impl<T: Keyed> ByName<T> {
 
     /// All objects, in no order.
     pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.table.iter()
+        self.0.iter()
     }
 
     /// Takes an object in, in place of the one of the same key.
@@ -79,15 +74,13 @@ impl<T: Keyed> ByName<T> {
     }
 
     pub(crate) fn remove(&mut self, key: &ObjectKey) {
-        let hash = hash_of(&self.hasher, key);
-        if let Ok(found) = self.table.find_entry(hash, |object| object.key() == key) {
+        if let Ok(found) = self.0.find_entry(key.stored_hash(), |object| object.key() == key) {
             found.remove();
         }
     }
 
     fn entry(&mut self, key: &ObjectKey) -> Entry<'_, T> {
-        let Self { hasher, table } = self;
-        table.entry(hash_of(hasher, key), |other| other.key() == key, |other| hash_of(hasher, other.key()))
+        self.0.entry(key.stored_hash(), |other| other.key() == key, |other| other.key().stored_hash())
     }
 }
 
@@ -95,23 +88,15 @@ fn is(key: &ObjectKey, kind: Kind, namespace: &str, name: &str) -> bool {
     *key.name == *name && *key.namespace == *namespace && key.kind == kind
 }
 
-fn hash_of(hasher: &RandomState, key: &ObjectKey) -> u64 {
-    hash(hasher, key.kind, &key.namespace, &key.name)
-}
-
-fn hash(hasher: &RandomState, kind: Kind, namespace: &str, name: &str) -> u64 {
-    hasher.hash_one((kind, namespace, name))
-}
-
 impl<T> Default for ByName<T> {
     fn default() -> Self {
-        Self { hasher: RandomState::default(), table: HashTable::new() }
+        Self(HashTable::new())
     }
 }
 
 impl<T: fmt::Debug> fmt::Debug for ByName<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(&self.table).finish()
+        f.debug_set().entries(&self.0).finish()
     }
 }
 

@@ -180,7 +180,7 @@ fn attachments<'p>(
 }
 
 fn entries_of(route: &Route, rules: &Rules) -> Arc<[Entry]> {
-    let name: Arc<str> = format!("{}/{}", route.meta.namespace(), route.meta.name()).into();
+    let name: Arc<str> = [route.meta.namespace(), "/", route.meta.name()].concat().into();
     let name = &name;
     let entries = rules.compiled.iter().flat_map(|compiled| {
         compiled.matches.iter().map(move |PlacedMatch { position, written, served }| Entry {

@@ -75,7 +75,7 @@ pub(super) async fn put(client: &Client, field_manager: &str, write: Write) -> O
 /// A PUT of the status, or a merge patch for an Ingress: in a PUT to the `/status` of a kind without a CRD, the API server
 /// replaces the metadata too, which would remove labels, annotations, owner references and finalizers.
 fn request(field_manager: &str, write: &Write) -> http::Result<http::Request<Vec<u8>>> {
-    let KeyParts { kind, namespace, name } = &*write.key;
+    let KeyParts { kind, namespace, name, .. } = &*write.key;
     let resource = kind.resource();
     let Resource { plural, api_version, .. } = resource;
     let scope = if namespace.is_empty() { String::new() } else { format!("namespaces/{namespace}/") };
