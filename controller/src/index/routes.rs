@@ -4,7 +4,10 @@
 //! from there. The slots of an Ingress host belong to that host alone, and a slot of streams belongs to one route
 //! alone.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portcullis_routing::{Entry, HostPattern, ListenerId, RouteId, Rule};
 
@@ -74,6 +77,9 @@ struct Pending {
     stream: Option<Arc<Rule>>,
 }
 
+/// A route and its key; `None` where there is no such route any more.
+type Found<'s> = (Option<&'s Arc<Route>>, ObjectKey);
+
 /// What translation needs.
 pub(super) struct Translator<'a> {
     pub(super) snapshot: &'a Snapshot,
@@ -86,14 +92,14 @@ impl Routes {
     /// Translates stale routes and hosts, and rebuilds the host tables that they are, or were, part of. Returns the
     /// keys of those tables.
     pub(super) fn renew(&mut self, translator: &Translator<'_>, units: &mut Units) -> Vec<HostTableKey> {
-        let find = |key: ObjectKey| (translator.snapshot.routes.get(&key), key);
-        let mut stale: Vec<_> = std::mem::take(&mut units.stale.routes).into_iter().map(find).collect();
+        let routes = &translator.snapshot.routes;
+        let mut stale = find(std::mem::take(&mut units.stale.routes), routes);
         self.renew_quotas(&stale, translator, units);
         self.renew_claims(&stale, translator, units);
         // Those that are granted or refused something now, because of the others.
         let mut more = std::mem::take(&mut units.stale.routes);
         more.retain(|key| stale.binary_search_by(|(_, known)| known.cmp(key)).is_err());
-        stale.extend(more.into_iter().map(find));
+        stale.extend(find(more, routes));
         let mut pending = Map::default();
         if self.known.is_empty() {
             // At a start all routes come at once.
@@ -156,12 +162,7 @@ impl Routes {
 
     /// Records which regular expressions the stale routes and hosts need. Other routes and hosts become stale where theirs
     /// are now granted or refused because of that.
-    fn renew_quotas(
-        &mut self,
-        stale: &[(Option<&Arc<Route>>, ObjectKey)],
-        translator: &Translator<'_>,
-        units: &mut Units,
-    ) {
+    fn renew_quotas(&mut self, stale: &[Found<'_>], translator: &Translator<'_>, units: &mut Units) {
         let Translator { reader, listeners, .. } = translator;
         for (route, key) in stale {
             match route {
@@ -183,12 +184,7 @@ impl Routes {
 
     /// Records which streams the stale routes claim. If that changes what other routes get, these routes become stale
     /// too.
-    fn renew_claims(
-        &mut self,
-        stale: &[(Option<&Arc<Route>>, ObjectKey)],
-        translator: &Translator<'_>,
-        units: &mut Units,
-    ) {
+    fn renew_claims(&mut self, stale: &[Found<'_>], translator: &Translator<'_>, units: &mut Units) {
         let Translator { reader, listeners, .. } = translator;
         for (route, key) in stale {
             match route {
@@ -337,6 +333,20 @@ impl Routes {
     }
 }
 
+/// Finds routes by their keys. The result is in the order of the keys.
+fn find<T>(keys: BTreeSet<ObjectKey>, routes: &BTreeMap<ObjectKey, T>) -> Vec<(Option<&T>, ObjectKey)> {
+    // A search takes about as many comparisons.
+    if keys.len() < routes.len() / 16 {
+        return keys.into_iter().map(|key| (routes.get(&key), key)).collect();
+    }
+    let mut routes = routes.iter().peekable();
+    let find = |key: ObjectKey| {
+        while routes.next_if(|(before, _)| **before < key).is_some() {}
+        (routes.next_if(|(of, _)| **of == key).map(|(_, route)| route), key)
+    };
+    keys.into_iter().map(find).collect()
+}
+
 impl Translator<'_> {
     fn translate(&self, route: &Route, others: OtherRoutes<'_>) -> Translated {
         translate::route(&self.reader, self.listeners, self.pools, others, route)
@@ -348,4 +358,23 @@ fn hand_over(attachment: Attachment, pending: &mut Map<HostTableKey, Pending>) -
     let Attachment { slot, entries, .. } = attachment;
     pending.entry(slot.clone()).or_default().fresh.push(entries);
     slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Kind;
+
+    #[test]
+    fn routes_are_found_by_one_walk_as_by_a_search_for_each() {
+        let key = |number: u32| ObjectKey::new(Kind::HttpRoute, "shop", &format!("route-{number:03}"));
+        let routes: BTreeMap<_, _> = (0..200).step_by(2).map(|number| (key(number), number)).collect();
+        // All, few, many with and without those that are gone, none.
+        let some = [(0..200).collect(), vec![0, 1, 2, 198, 199], (3..150).step_by(3).collect(), vec![]];
+        for numbers in some {
+            let expected: Vec<_> =
+                numbers.iter().map(|number| ((number % 2 == 0).then_some(number), key(*number))).collect();
+            assert_eq!(find(numbers.iter().map(|number| key(*number)).collect(), &routes), expected);
+        }
+    }
 }

@@ -235,3 +235,29 @@ fn a_condition_stands_where_its_row_says() {
     }
     assert!(seen > 10, "{statuses}");
 }
+
+#[test]
+fn many_reports_are_set_as_each_by_itself_is() {
+    let report = |text: &str| {
+        let messages = Box::from([Message::refused(text.to_owned())]);
+        Report { status: Status::Parents(RouteStatus { parents: Box::default() }), messages }
+    };
+    let key = |name: &str| ObjectKey::new(Kind::HttpRoute, "shop", name);
+    let known = [(key("b"), report("before"))];
+    // In order and behind those that are known, as at a start; fewer; before one that is known; twice.
+    for names in ["c d e f", "c", "a b c", "b a d", "c d d c", "b d c d b"] {
+        for gone in ["", "d", "b c"] {
+            let reports: Vec<_> = (0..)
+                .zip(names.split(' '))
+                .map(|(n, name)| (key(name), (!gone.contains(name)).then(|| report(&format!("{name} {n}")))))
+                .collect();
+            let mut one_by_one = Statuses::from_iter(known.clone());
+            let set =
+                |(key, report): &(_, Option<_>)| one_by_one.set(key, report.clone()).then(|| key.clone());
+            let changed: Vec<_> = reports.iter().filter_map(set).collect();
+            let mut at_once = Statuses::from_iter(known.clone());
+            assert_eq!(at_once.set_all(reports), changed, "{names} without {gone}");
+            assert_eq!(at_once, one_by_one, "{names} without {gone}");
+        }
+    }
+}
