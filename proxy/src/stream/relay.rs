@@ -5,10 +5,12 @@
 use std::{
     future::poll_fn,
     io,
+    os::fd::AsRawFd as _,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{
@@ -199,13 +201,36 @@ impl Way {
 
     /// Reads into the buffer. Takes one only if there may be something to read.
     fn poll_read(&mut self, cx: &mut Context<'_>, from: &mut Side) -> Poll<io::Result<usize>> {
-        if let Some(tcp) = from.plain() {
-            ready!(tcp.poll_read_ready(cx))?;
+        let Some(tcp) = from.plain() else {
+            return from.poll_read(cx, self.room());
+        };
+        loop {
+            match self.try_read(tcp) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_read_ready(cx))?,
+                read => return Poll::Ready(read),
+            }
         }
+    }
+
+    /// Reads into the buffer if the socket is known to be readable. This costs less than tokio's `poll_read`, which registers
+    /// the task first. A task that only reads would never yield; this one writes what it has read.
+    fn try_read(&mut self, tcp: &TcpStream) -> io::Result<usize> {
+        let mut read = 0;
+        let result = tcp.try_io(Interest::READABLE, || {
+            let room = self.room();
+            read = recv(tcp.as_raw_fd(), room, MsgFlags::empty())?;
+            // The socket has no more bytes. This error makes tokio wait for the next ones, without another call to find out.
+            if (1..room.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        if read > 0 { Ok(read) } else { result.map(|()| 0) }
+    }
+
+    /// The free part of the buffer, which is taken if there is none.
+    fn room(&mut self) -> &mut [u8] {
         if !self.buffer.is_lent() {
             self.buffer = Buffer::take(self.size);
         }
-        from.poll_read(cx, self.buffer.room())
+        self.buffer.room()
     }
 
     /// Does what [`Self::poll_step`] does, through a pipe. Returns `None` if no pipe is used.
