@@ -205,21 +205,33 @@ async fn open(
     if !is_trusted {
         admitted.belongs_to(counted).await.map_err(ConnectionError::TooMany)?;
     }
-    let held = Arc::clone(admitted.held());
     // Asked anew for each connection: a port may change its protocol without being bound again.
     let table = worker.shared.table.load();
     let Some(served) = table.ports.get(&port.key) else {
         // Removed in the moment in which the client came.
         return Ok(Opened::Nothing);
     };
-    let (protocol, client_port, offset) = (served.protocol, served.for_clients(), served.offset);
+    let (client_port, offset) = (served.for_clients(), served.offset);
     // A load balancer that ends TLS says where the client connected to.
-    let clients = worker.shared.live.load().clients;
-    let limits = worker.limits.with(&clients);
-    let is_tls_before = protocol == Protocol::Http && local.is_some_and(|local| local.port() == HTTPS);
+    let is_tls_before = served.protocol == Protocol::Http && local.is_some_and(|local| local.port() == HTTPS);
     let client_port = if is_tls_before { HTTPS } else { client_port };
     let from = stream::Client { peer, port: client_port };
     let local_ip = local.map(|local| local.ip());
+    let tls_streams = match served.protocol {
+        Protocol::Tls => Some(port.tls_streams(served)),
+        Protocol::Http => None,
+        Protocol::Tcp => {
+            let mut incoming = Box::new(Incoming::plain(tcp, served));
+            incoming.refuses_proxy_header = served.proxy_protocol && !has_header;
+            return Ok(Opened::Stream { incoming, from, local: local_ip, admitted });
+        }
+        // A TCP socket is never opened for a UDP port.
+        Protocol::Udp => return Ok(Opened::Nothing),
+    };
+    drop(table);
+    let held = Arc::clone(admitted.held());
+    let clients = worker.shared.live.load().clients;
+    let limits = worker.limits.with(&clients);
     let info = |tcp: &TcpStream, tls: Option<TlsInfo>| {
         let local = local.map_or_else(|| tcp.local_addr(), Ok)?;
         let (client, client_port_text) = (forwarded::address(peer.ip()), forwarded::port(client_port));
@@ -244,10 +256,8 @@ async fn open(
             buffered: (!is_trusted).then(Default::default),
         })
     };
-    let (info, down, h2) = match protocol {
-        Protocol::Tls => {
-            let streams = port.tls_streams(served);
-            drop(table);
+    let (info, down, h2) = match tls_streams {
+        Some(streams) => {
             let handshake = worker.tls.accept(tcp, port.key, streams, &worker.shared);
             match handshake.await.inspect_err(|error| tell(error, from, worker))? {
                 Accepted::Http(stream, tls) => {
@@ -261,20 +271,12 @@ async fn open(
                 }
             }
         }
-        Protocol::Http => {
-            drop(table);
+        None => {
             let (info, socket) = (info(&tcp, None)?, Socket::new(tcp, worker.limits.idle));
             let mut down = down_io(Transport::Plain(socket), &info, admitted);
             let Some(h2) = app::speaks_h2(&mut down, port, limits).await else { return Ok(Opened::Nothing) };
             (info, down, h2 && !clients.without_http2)
         }
-        Protocol::Tcp => {
-            let mut incoming = Box::new(Incoming::plain(tcp, served));
-            incoming.refuses_proxy_header = served.proxy_protocol && !has_header;
-            return Ok(Opened::Stream { incoming, from, local: local_ip, admitted });
-        }
-        // A TCP socket is never opened for a UDP port.
-        Protocol::Udp => return Ok(Opened::Nothing),
     };
     Ok(Opened::Http { down, conn: Arc::new(info), held, h2 })
 }

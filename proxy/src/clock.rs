@@ -155,7 +155,15 @@ impl Watch {
 
     /// Sets the deadline to `limit` from now.
     pub(crate) fn set(&self, limit: Ticks) {
-        self.with(|entry, now| entry.due = now.saturating_add(limit.0).saturating_add(1));
+        self.with(|entry, now| entry.set(limit, now));
+    }
+
+    /// Sets the task to wake, as [`Self::set_waker`] does, and the deadline to `limit` from now.
+    pub(crate) fn begin(&self, limit: Ticks, waker: &Waker) {
+        self.with(|entry, now| {
+            entry.set_waker(waker);
+            entry.set(limit, now);
+        });
     }
 
     /// Takes the deadline away.
@@ -180,12 +188,9 @@ impl Watch {
     ///
     /// The future is passed pinned, so that it is not moved.
     pub(crate) async fn until_due<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        poll_fn(|cx| {
-            self.set_waker(cx.waker());
-            match work.as_mut().poll(cx) {
-                Poll::Pending if self.is_due() => Poll::Ready(None),
-                done => done.map(Some),
-            }
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Pending if self.look(cx.waker()) => Poll::Ready(None),
+            done => done.map(Some),
         })
         .await
     }
@@ -199,6 +204,10 @@ impl Watch {
 }
 
 impl Entry {
+    fn set(&mut self, limit: Ticks, now: u32) {
+        self.due = now.saturating_add(limit.0).saturating_add(1);
+    }
+
     fn set_waker(&mut self, waker: &Waker) {
         if self.waker.as_ref().is_none_or(|before| !before.will_wake(waker)) {
             self.waker = Some(waker.clone());
@@ -277,6 +286,23 @@ mod tests {
         watch.set(second);
         due(&watch).await;
         assert!(begin.elapsed() >= Duration::from_secs(110));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_wakes_the_task_that_it_was_set_with() {
+        tokio::spawn(run());
+        let (watch, begin, limit) = (Watch::new(), Instant::now(), Duration::from_secs(1));
+        let mut polls = 0;
+        let woken = poll_fn(|cx| {
+            polls += 1;
+            if polls == 1 {
+                watch.begin(Ticks::of(limit), cx.waker());
+            }
+            if polls == 2 { Poll::Ready(watch.is_due()) } else { Poll::Pending }
+        });
+        assert_eq!(tokio::time::timeout(10 * limit, woken).await, Ok(true));
+        let waited = begin.elapsed();
+        assert!(waited >= limit && waited <= limit + 2 * TICK, "{waited:?}");
     }
 
     #[tokio::test(start_paused = true)]

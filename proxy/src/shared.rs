@@ -174,8 +174,10 @@ impl Shared {
 
     /// Whether a peer is a proxy that stands for many clients.
     pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
-        let live = self.live.load();
-        ranges::hold(&live.trusted, peer) || ranges::hold(&live.trusted_for_address, peer)
+        let is_one_of = |live: &LiveOptions| {
+            ranges::hold(&live.trusted, peer) || ranges::hold(&live.trusted_for_address, peer)
+        };
+        self.trusts.load(Ordering::Acquire) && is_one_of(&self.live.load())
     }
 
     /// Requests, h2 streams and tunnels that are being answered.

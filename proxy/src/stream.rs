@@ -18,7 +18,7 @@ use std::{
 };
 
 use portcullis_routing::{Listener, ListenerId, Port, Rejection, Rule, Serves, TlsMode};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::net::TcpStream;
 
 use self::{connect::ClientAddresses, relay::Relay};
 pub(crate) use self::{
@@ -28,11 +28,7 @@ pub(crate) use self::{
     side::Side,
     tally::{End, Moved, Spoken, Tally},
 };
-use crate::{
-    accept::Worker,
-    admission::{Admitted, Held},
-    clock::Watch,
-};
+use crate::{accept::Worker, admission::Admitted, clock::Watch};
 
 /// A stream that was accepted, and its route.
 #[derive(Debug)]
@@ -116,8 +112,8 @@ pub(crate) async fn carry(
     admitted: Admitted,
 ) {
     let Incoming { client: side, early, spoken, server_name, tls, route, refuses_proxy_header } = *incoming;
-    // A stream is never counted as idle: what its peers are waiting for is unknown.
-    let _busy = Busy::begin(Arc::clone(admitted.held()));
+    // A stream is never counted as idle: what its peers are waiting for is unknown. Its connection ends with it.
+    admitted.held().begin();
     let _in_flight = worker.load.request();
     let mut record = Record::begin(&worker.load, spoken, client, server_name, tls, route);
     let watch = Watch::new();
@@ -127,27 +123,13 @@ pub(crate) async fn carry(
             let (backend, _open) = (connected.side, (connected.open, connected.in_flight, connected.place));
             let idle = worker.shared.options.tcp_idle_timeout;
             let sides = (side, backend, connected.delays);
-            Relay::new(sides, early, (watch, idle), refuses_proxy_header).run(&mut record).await
+            // Not passed by value, which would copy it.
+            let mut relay = Relay::new(sides, early, (watch, idle), refuses_proxy_header);
+            relay.run(&mut record).await
         }
         Err((rejection, why)) => End::Refused(rejection, why),
     };
     record.end(end);
-}
-
-/// Marks a connection as busy until this is dropped.
-struct Busy(Arc<Held>);
-
-impl Busy {
-    fn begin(held: Arc<Held>) -> Self {
-        held.begin();
-        Self(held)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.end(Instant::now());
-    }
 }
 
 /// Why a stream without a route is refused.

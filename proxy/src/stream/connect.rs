@@ -62,12 +62,12 @@ pub(super) async fn connect(
     watch: &Watch,
     from: &ClientAddresses<'_>,
 ) -> Result<Connected, Failure> {
-    let Some(rule) = record.rule() else { return Err(NO_ROUTE) };
+    let Some(rule) = &record.route.rule else { return Err(NO_ROUTE) };
     let most = worker.shared.max_streams_of_worker();
     let Some(place) = worker.load.stream_place(most).filter(|_| !worker.shared.is_full(&worker.load)) else {
         return Err(FULL);
     };
-    let backend = choose(&rule)?;
+    let backend = choose(rule)?;
     record.backend = Some(Arc::clone(&backend));
     let mut tried: Vec<SocketAddr> = Vec::new();
     loop {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use portcullis_routing::{Backend, Rule};
+use portcullis_routing::Backend;
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -20,8 +20,9 @@ pub(crate) struct Record<'w> {
     client: Client,
     server_name: Option<Box<str>>,
     tls: Option<&'static str>,
-    route: Route,
-    began: Instant,
+    pub(super) route: Route,
+    /// `None` if the access log is off.
+    began: Option<Instant>,
     pub(crate) backend: Option<Arc<Backend>>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) attempts: u32,
@@ -38,13 +39,10 @@ impl<'w> Record<'w> {
         tls: Option<&'static str>,
         route: Route,
     ) -> Self {
-        let (began, moved, end) = (Instant::now(), Moved::default(), End::Cut);
+        let is_logged = tracing::enabled!(target: "access", Level::INFO);
+        let (began, moved, end) = (is_logged.then(Instant::now), Moved::default(), End::Cut);
         let (backend, endpoint, attempts) = (None, None, 0);
         Self { load, spoken, client, server_name, tls, route, began, backend, endpoint, attempts, moved, end }
-    }
-
-    pub(crate) fn rule(&self) -> Option<Arc<Rule>> {
-        self.route.rule.clone()
     }
 
     /// Notes the number of bytes that have been moved so far. Returns whether there are more than before.
@@ -59,7 +57,7 @@ impl<'w> Record<'w> {
         self.end = end;
     }
 
-    fn log(&self) {
+    fn log(&self, began: Instant) {
         let (route, rejection) = (&self.route, self.end.rejection());
         let rule = route.rule.as_deref();
         tracing::info!(
@@ -77,7 +75,7 @@ impl<'w> Record<'w> {
             attempts = self.attempts,
             received = self.moved.received,
             sent = self.moved.sent,
-            duration_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
             end = self.end.name(),
             rejection = rejection.map(|(rejection, _)| tracing::field::debug(rejection)),
             why = rejection.map(|(_, why)| why),
@@ -88,8 +86,8 @@ impl<'w> Record<'w> {
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         self.load.streams.ended(self.spoken, self.end);
-        if tracing::enabled!(target: "access", Level::INFO) {
-            self.log();
+        if let Some(began) = self.began {
+            self.log(began);
         }
     }
 }

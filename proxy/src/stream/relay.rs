@@ -97,12 +97,11 @@ impl Relay {
     }
 
     /// Relays the stream until it ends, and returns how it ended.
-    pub(super) async fn run(mut self, record: &mut Record<'_>) -> End {
+    pub(super) async fn run(&mut self, record: &mut Record<'_>) -> End {
         poll_fn(|cx| self.poll(cx, record)).await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, record: &mut Record<'_>) -> Poll<End> {
-        self.watch.set_waker(cx.waker());
         let Self { client, backend, up, down, .. } = self;
         let results = (up.poll(cx, client, backend, down.state), down.poll(cx, backend, client, up.state));
         if std::mem::take(&mut self.delays_handshake) && up.moved == 0 {
@@ -128,10 +127,10 @@ impl Relay {
                 _ => End::Done,
             }),
             (Ok(()), Ok(())) if moved => {
-                self.watch.set(self.idle);
+                self.watch.begin(self.idle, cx.waker());
                 Poll::Pending
             }
-            (Ok(()), Ok(())) if self.watch.is_due() => Poll::Ready(End::Idle),
+            (Ok(()), Ok(())) if self.watch.look(cx.waker()) => Poll::Ready(End::Idle),
             (Ok(()), Ok(())) => Poll::Pending,
         }
     }

@@ -185,12 +185,11 @@ impl Permitted {
             _ => {}
         }
         let tcp = TcpStream::from_std(socket.into())?;
-        // Waiting by `ready` costs more. If there is an error, the socket is reported as closed. Otherwise the kernel need not be
-        // asked for it.
+        // Waiting by `ready` costs more. If there is an error, the socket is reported to have one. Otherwise the kernel need not
+        // be asked for it.
         poll_fn(|cx| tcp.poll_write_ready(cx)).await?;
-        if tcp.ready(Interest::WRITABLE).await?.is_write_closed()
-            && let Some(error) = tcp.take_error()?
-        {
+        let has_error = tcp.try_io(Interest::ERROR, || Ok(())).is_ok();
+        if has_error && let Some(error) = tcp.take_error()? {
             return Err(error);
         }
         Ok(tcp)
