@@ -49,7 +49,7 @@ pub enum Topic {
     UnknownAnnotation,
     /// The value of an annotation that is served.
     InvalidAnnotation,
-    /// Paths or hosts are closed because a protection is not served.
+    /// Paths or hosts are closed because a protection is not served, or a regular expression is not compiled.
     Closed,
     /// The Service of `--default-backend-service` cannot be used.
     DefaultBackend,

@@ -9,6 +9,7 @@
 //! The text is checked without being compiled. The caller makes sure that there is memory for it before compiling.
 
 mod groups;
+mod literal;
 mod size;
 
 use std::{
@@ -20,6 +21,7 @@ use std::{
 };
 
 pub use groups::{GroupPattern, GroupSource};
+pub use literal::literal_start;
 use regex_automata::{
     Anchored, Input,
     hybrid::dfa::{Cache, DFA},
@@ -125,20 +127,6 @@ fn parsed(text: &str) -> Result<Ast, InvalidPattern> {
     }
     let syntax = |error: ast::Error| InvalidPattern::Syntax(error.kind().to_string().into());
     ast::parse::Parser::new().parse(text).map_err(syntax)
-}
-
-/// The ASCII characters that every match of a regular expression starts with, whatever their case. Empty if it cannot be
-/// parsed.
-pub fn literal_start(text: &str) -> String {
-    let literal = |ast: &Ast| match ast {
-        Ast::Literal(literal) => Some(literal.c).filter(char::is_ascii),
-        _ => None,
-    };
-    match &parsed(text) {
-        Ok(Ast::Concat(concat)) => concat.asts.iter().map_while(literal).collect(),
-        Ok(ast) => literal(ast).into_iter().collect(),
-        Err(_) => String::new(),
-    }
 }
 
 /// What is wrong with a regular expression, in one line.

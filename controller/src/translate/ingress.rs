@@ -4,6 +4,7 @@
 //! ingress.rs    the Ingresses of a host: each is compiled, and they are put together
 //! paths.rs      which Ingress has each path, and how the paths of the host are matched
 //! compiler.rs   an Ingress at a host: its rules
+//! uncompiled.rs of them, those whose regular expressions are not compiled
 //! steps.rs      what its annotations do to a request: a step for each family
 //! external_auth.rs   of them, the check by a service
 //! upstream.rs   how long its backends may take, and when another one is asked
@@ -31,11 +32,11 @@ mod headers;
 mod labels;
 mod limits;
 mod needs;
-mod over_budget;
 mod passthrough;
 mod paths;
 mod spread;
 mod steps;
+mod uncompiled;
 mod upstream;
 
 use std::sync::Arc;
@@ -55,7 +56,6 @@ use super::{
 use crate::{ir::Ingress, problem::Topic, status::Message};
 use claims::Mains;
 use compiler::{Compiler, Host};
-use over_budget::Shared;
 use paths::Place;
 
 /// What the translation of a host depends on in other hosts, and in routes.
@@ -83,11 +83,13 @@ pub fn ingress_host(
     if places.is_empty() {
         places.extend(paths::redirected(&ingresses, host));
     }
-    let shared = &Shared::of(&ingresses, others, reader, served_as);
-    let context = Host { reader, pools, others, state, host, served_as, ingresses: &ingresses, shared };
+    let context = Host { reader, pools, others, state, host, served_as, ingresses: &ingresses };
     let mut compilers: Vec<_> = ingresses.iter().map(|ingress| Compiler::new(context, ingress)).collect();
     places.retain(|place| !compilers[place.ingress].is_of_canary(place));
-    let entries: Vec<_> = places.iter().filter_map(|place| compilers[place.ingress].entry(place)).collect();
+    let located = uncompiled::located(&mut compilers, &mut places);
+    let entries = places.iter().zip(located);
+    let entries = entries.filter_map(|(place, located)| compilers[place.ingress].entry(place, located));
+    let entries: Vec<_> = entries.collect();
     if !entries.is_empty() {
         let table = Arc::new(HostTable::compile(entries));
         let slots = context.slots(&RuleSource::Ingress).into_iter();

@@ -28,8 +28,6 @@ pub struct PatternQuotas {
     namespaces: HashMap<Box<str>, Quota>,
     /// The Ingresses that need regular expressions at a host.
     hosts: HashMap<HostPattern, Box<[ObjectKey]>>,
-    /// The Ingresses that need more at a host than one object may have there.
-    exceeding: HashSet<Part>,
     /// The namespaces that have changed since they were decided last.
     dirty: BTreeSet<Box<str>>,
     /// The budget by which all others were decided.
@@ -49,10 +47,8 @@ pub(super) enum Need {
 pub struct HostNeeds {
     pub(super) created: i64,
     pub(super) ingress: ObjectKey,
-    /// In the order of [`Need::key`].
+    /// In the order of [`Need::key`], without what is beyond the limit for one object.
     pub(super) needs: Box<[Need]>,
-    /// Whether it needs more than one object may have at a host; the rest is not in `needs`.
-    pub(super) exceeds: bool,
 }
 
 /// A route, or an Ingress at one of its hosts.
@@ -116,15 +112,11 @@ impl PatternQuotas {
     pub fn set_host(&mut self, host: &HostPattern, all: Vec<HostNeeds>) {
         let now: Box<[_]> = all.iter().map(|needs| needs.ingress.clone()).collect();
         for ingress in self.hosts.remove(host).unwrap_or_default() {
-            self.exceeding.remove(&(ingress.clone(), Some(host.clone())));
             if !now.contains(&ingress) {
                 self.remove_part(&(ingress, Some(host.clone())));
             }
         }
-        for HostNeeds { created, ingress, needs, exceeds } in all {
-            if exceeds {
-                self.exceeding.insert((ingress.clone(), Some(host.clone())));
-            }
+        for HostNeeds { created, ingress, needs } in all {
             self.set_part(created, (ingress, Some(host.clone())), needs);
         }
         if !now.is_empty() {
@@ -161,11 +153,6 @@ impl PatternQuotas {
     pub(super) fn read(&self, reader: &Reader<'_>, ingress: &ObjectKey) -> Result<(), String> {
         reader.note(|| Fact::PatternsOf(ingress.clone()));
         if self.grants(ingress) { Ok(()) } else { Err(over_budget(&ingress.namespace, self.budget)) }
-    }
-
-    /// Whether an Ingress needs more at a host than one object may have there.
-    pub(super) fn exceeds(&self, ingress: &ObjectKey, host: &HostPattern) -> bool {
-        !self.exceeding.is_empty() && self.exceeding.contains(&(ingress.clone(), Some(host.clone())))
     }
 
     /// The regular expressions that an Ingress needs at a host.
@@ -281,7 +268,6 @@ mod tests {
             created: 1,
             ingress,
             needs: sources(texts).into_iter().map(Need::Whole).collect(),
-            exceeds: false,
         }
     }
 

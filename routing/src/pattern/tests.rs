@@ -137,10 +137,40 @@ fn the_literal_start_is_what_every_match_starts_with() {
         ("/é.*", "/"),
         ("(/a)", ""),
         ("(?x) /a b", ""),
-        ("/a(", ""),
+        ("^/a[0-9]", "/a"),
+        // Of what cannot be parsed.
+        ("/a(", "/a"),
+        ("/foo(?!bar)(/|$)(.*)", "/foo"),
+        (r"^/a\.b(?=c)", "/a.b"),
+        (r"/(a)\1", "/"),
+        ("/ab?(?!c)", "/a"),
+        ("/ab*(?!c)", "/a"),
+        ("/ab{0}(?!c)", "/a"),
+        ("/ab+(?!c)", "/ab"),
+        ("/é(?!c)", "/"),
+        ("(?!c)/a", ""),
+        ("(?i)/a(?!c)", ""),
+        ("/a(?!b)|/c", ""),
+        ("/a|/c(?!b)", ""),
+        ("/a(b|/c", ""),
+        ("/a)(b|c)", ""),
+        (r"/a(?!b)\|c", "/a"),
+        ("/a(?!b)[|(]c(d|e)", "/a"),
+        ("/a(?!b)[]|]c", "/a"),
+        // Something in these may hide the end of a group, and then a `|` outside of it.
+        (r"/a(?!b)\Q(\E|/c", ""),
+        ("/a(?!b)(?#()|/c", ""),
+        ("/a(?!b)[[:alpha:](]|/c", ""),
+        ("/a(?!b)(*MARK:()|/c", ""),
+        ("/a(?!b)(?C'(')|/c", ""),
+        ("/a(?!b)(?x)#(\n|/c", ""),
     ] {
         assert_eq!(literal_start(pattern), want, "{pattern}");
     }
+    // Too long to be parsed.
+    let long = "x".repeat(MAX_PATTERN);
+    assert_eq!(literal_start(&format!("/a(.*){long}")), "/a");
+    assert_eq!(literal_start(&format!("/a(.*){long}|/b")), "");
 }
 
 #[test]
@@ -238,10 +268,11 @@ proptest! {
 
     #[test]
     fn every_match_starts_with_the_literal_start(text in pattern(), on in "[a-zA-Z0-9/]{0,6}") {
-        let start = literal_start(&text);
         let is_match = |on: &str| Pattern::compile(&format!("(?:{text})(?s:.*)")).is_ok_and(|p| p.is_match(on));
-        for on in [on.clone(), format!("{start}{on}")].iter().filter(|on| is_match(on)) {
-            prop_assert!(on.starts_with(&start), "{} matches {}, which does not start with {}", text, on, start);
+        for start in [literal_start(&text), literal::start_of_unparsed(&text)] {
+            for on in [on.clone(), format!("{start}{on}")].iter().filter(|on| is_match(on)) {
+                prop_assert!(on.starts_with(&start), "{} matches {}, which does not start with {}", text, on, start);
+            }
         }
     }
 

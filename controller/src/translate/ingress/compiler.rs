@@ -6,21 +6,21 @@ use portcullis_routing::{
     BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
     RouteId, RouteMatch, Rule, Steps, WeightedBackend,
     path::of_ingress,
-    pattern::{self, GroupPattern, GroupSource, InvalidPattern, Source},
+    pattern::{self, GroupPattern, GroupSource, Source},
     step::{BasicAuth, Limits},
 };
 
 use super::{
-    OtherHosts, basic_auth, limits, needs,
-    over_budget::Shared,
+    OtherHosts, basic_auth, limits,
     paths::{self, Matched, Place},
     steps::{self, Site},
+    uncompiled::{Located, NotCompiled},
     upstream,
 };
 use crate::{
     ir::{Ingress, ObjectKey, ingress::PathKind},
     problem::Topic,
-    status::{Cause, Message},
+    status::Message,
     translate::{
         ClassOwner, Classes, Closer, Fault, HostTableKey, IngressHost, Pools, Reader, RuleSource,
         backend_tls::Finder, pattern_quotas::Need,
@@ -40,7 +40,6 @@ pub(super) struct Host<'a> {
     pub(super) served_as: &'a HostPattern,
     /// The Ingresses of the host, the oldest first.
     pub(super) ingresses: &'a [&'a Ingress],
-    pub(super) shared: &'a Shared<'a>,
 }
 
 /// An Ingress of the host.
@@ -60,13 +59,6 @@ pub(super) struct Compiler<'a> {
     needs: &'a [Need],
     /// Why they are not compiled, if they are not.
     over_budget: Option<Box<str>>,
-}
-
-/// Why a regular expression is not compiled.
-pub(super) enum NotCompiled {
-    Invalid(InvalidPattern),
-    /// There is no memory left for it.
-    OverBudget(Box<str>),
 }
 
 impl<'a> Host<'a> {
@@ -105,7 +97,6 @@ impl<'a> Compiler<'a> {
             over_budget: None,
         };
         compiler.read_quota();
-        compiler.close_beside_other_namespaces();
         compiler.find_users();
         compiler.close_by_others();
         compiler
@@ -113,13 +104,10 @@ impl<'a> Compiler<'a> {
 
     /// Reads whether the regular expressions of the Ingress are within the budget of its namespace.
     fn read_quota(&mut self) {
-        if self.needs.is_empty() {
-            return;
+        if !self.needs.is_empty() {
+            let read = self.host.others.quotas.read(self.host.reader, &self.ingress.meta.key);
+            self.over_budget = read.err().map(Into::into);
         }
-        let Err(why) = self.host.others.quotas.read(self.host.reader, &self.ingress.meta.key) else { return };
-        let text = format!("its paths that are regular expressions are closed (503): {why}");
-        self.messages.push(Message::about(Topic::Closed, text));
-        self.over_budget = Some(why.into());
     }
 
     /// Closes the Ingress at the host if another one protects the host.
@@ -154,32 +142,24 @@ impl<'a> Compiler<'a> {
         (self.messages, self.policies.found)
     }
 
-    /// The entry of a path where it is matched; `None` if it cannot be matched, which the owner is told.
-    pub(super) fn entry(&mut self, place: &Place<'_>) -> Option<Entry> {
+    /// The entry of a path where it is matched; `None` if it cannot be matched. `located` is the path compiled, if it is a
+    /// regular expression.
+    pub(super) fn entry(&mut self, place: &Place<'_>, located: Located) -> Option<Entry> {
         let mut closed = None;
-        let path = match place.matched {
-            Matched::Exact | Matched::WithoutSlash => PathMatch::Exact(of_ingress(&place.text)?.into()),
-            Matched::Prefix | Matched::OtherHost => {
+        let path = match (place.matched, located) {
+            (_, Some(Ok(location))) => PathMatch::Location(location),
+            (_, Some(Err(why))) => {
+                closed = Some(BackendError::Closed(why.to_string().into()));
+                // A shorter path, perhaps of another Ingress, does not take its requests.
+                let start = pattern::literal_start(&place.text).into();
+                PathMatch::Location(Location { text: start, pattern: None })
+            }
+            (Matched::Exact | Matched::WithoutSlash, None) => {
+                PathMatch::Exact(of_ingress(&place.text)?.into())
+            }
+            (Matched::Prefix | Matched::OtherHost | Matched::Regex(_), None) => {
                 PathMatch::Prefix(of_ingress(&place.text)?.trim_end_matches('/').into())
             }
-            Matched::Regex(_) => match self.location(&place.text) {
-                Ok(location) => PathMatch::Location(location),
-                // All paths of the namespace are closed at the host.
-                Err(NotCompiled::OverBudget(_)) if self.host.shared.is_shared => return None,
-                Err(NotCompiled::OverBudget(why)) => {
-                    // A shorter path, perhaps another one's, does not take its requests.
-                    let start = pattern::literal_start(&place.text);
-                    self.close_path(place, &start, &why);
-                    closed = Some(BackendError::Closed(why));
-                    PathMatch::Location(Location { text: start.into(), pattern: None })
-                }
-                Err(NotCompiled::Invalid(error)) => {
-                    let cause = matches!(error, InvalidPattern::Syntax(_)).then_some(Cause::Pattern);
-                    let text = format!("path {} of {} is not served: {error}", place.text, self.host.host);
-                    self.messages.push(Message::refused(text).caused_by(cause));
-                    return None;
-                }
-            },
         };
         let rule = match closed {
             Some(closed) => self.rejecting(self.index(place), self.steps_of_closed(place), closed),
@@ -197,7 +177,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// A path that is a regular expression, compiled.
-    fn location(&self, text: &str) -> Result<Location, NotCompiled> {
+    pub(super) fn location(&self, text: &str) -> Result<Location, NotCompiled> {
         let pattern = Location::pattern_of(text).map(|pattern| self.pattern(&pattern)).transpose()?;
         Ok(Location { text: text.into(), pattern })
     }
@@ -206,7 +186,7 @@ impl<'a> Compiler<'a> {
     pub(super) fn pattern(&self, text: &str) -> Result<Pattern, NotCompiled> {
         match self.need(false, text)? {
             Some(Need::Whole(source)) => Ok(self.host.pools.patterns.pattern(source)?),
-            _ => Err(uncounted(Source::parse(text).err())),
+            _ => Err(NotCompiled::uncounted(Source::parse(text))),
         }
     }
 
@@ -214,7 +194,7 @@ impl<'a> Compiler<'a> {
     pub(super) fn group_pattern(&self, text: &str) -> Result<Arc<GroupPattern>, NotCompiled> {
         match self.need(true, text)? {
             Some(Need::Groups(source)) => Ok(self.host.pools.patterns.group_pattern(source)?),
-            _ => Err(uncounted(GroupSource::parse(text).err())),
+            _ => Err(NotCompiled::uncounted(GroupSource::parse(text))),
         }
     }
 
@@ -231,22 +211,15 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Tells the owner that a path is closed because its regular expression is beyond the budget of the Ingress. That of the
-    /// namespace is reported once.
-    fn close_path(&mut self, place: &Place<'_>, start: &str, why: &str) {
-        if self.over_budget.is_none() {
-            let text = format!(
-                "path {} of {} is closed (503), with all paths that start with {start:?} and match no longer one: {why}",
-                place.text, self.host.host
-            );
-            self.tell(Message::about(Topic::Closed, text));
-        }
+    /// Why the regular expressions of the Ingress are not compiled: its namespace is beyond its budget.
+    pub(super) fn over_budget(&self) -> Option<&str> {
+        self.over_budget.as_deref()
     }
 
     /// The default backend for hosts that no Ingress names.
     pub(super) fn for_the_rest(&mut self) -> Option<HostTable> {
         let place = Place { ingress: 0, path: None, text: paths::ROOT.into(), matched: Matched::Prefix };
-        Some(HostTable::compile(vec![self.entry(&place)?]))
+        Some(HostTable::compile(vec![self.entry(&place, None)?]))
     }
 
     /// The index of a path's rule.
@@ -362,36 +335,6 @@ impl<'a> Compiler<'a> {
             timeouts: upstream::timeouts(&self.site()).boxed(),
             retry: Some(upstream::retry(&self.site())),
             labels: None,
-        }
-    }
-}
-
-/// Why a regular expression was not counted: it is invalid, or the Ingress has no memory left for it.
-fn uncounted(invalid: Option<InvalidPattern>) -> NotCompiled {
-    match invalid {
-        Some(error) => NotCompiled::Invalid(error),
-        None => NotCompiled::OverBudget(
-            format!(
-                "the regular expressions of the Ingress would need more than {} MiB of memory at the host (the limit for one \
-                 object)",
-                needs::BUDGET >> 20
-            )
-            .into(),
-        ),
-    }
-}
-
-impl From<InvalidPattern> for NotCompiled {
-    fn from(error: InvalidPattern) -> Self {
-        Self::Invalid(error)
-    }
-}
-
-impl std::fmt::Display for NotCompiled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Invalid(error) => error.fmt(f),
-            Self::OverBudget(why) => f.write_str(why),
         }
     }
 }

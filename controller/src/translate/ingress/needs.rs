@@ -33,8 +33,6 @@ pub(super) const BUDGET: usize = 16 << 20;
 struct Needs {
     all: BTreeMap<(bool, Arc<str>), Need>,
     cost: usize,
-    /// Whether there was no memory left for one of them.
-    exceeds: bool,
 }
 
 /// The regular expressions that the Ingresses of a host need there, including those of closed paths.
@@ -73,7 +71,6 @@ pub fn ingress_patterns(
         .map(|(ingress, needs)| HostNeeds {
             created: ingress.meta.created,
             ingress: ingress.meta.key.clone(),
-            exceeds: needs.exceeds,
             needs: needs.all.into_values().collect(),
         })
         .collect()
@@ -105,12 +102,10 @@ impl Needs {
         if self.all.contains_key(&key) {
             return;
         }
-        if self.cost + need.cost() > BUDGET {
-            self.exceeds = true;
-            return;
+        if self.cost + need.cost() <= BUDGET {
+            self.cost += need.cost();
+            self.all.insert(key, need);
         }
-        self.cost += need.cost();
-        self.all.insert(key, need);
     }
 }
 

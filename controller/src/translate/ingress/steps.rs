@@ -123,7 +123,7 @@ impl Compiler<'_> {
         }
         let is_possible = all.is_verified(of) && (authorities.is_some() || asked.demand == Demand::Nothing);
         let subject = asked.subject.as_ref().map(|subject| self.pattern(subject.text())).transpose();
-        let subject = subject.map_err(|why| why.to_string())?;
+        let subject = subject.map_err(|why| format!("auth-tls-match-cn of {}: {why}", of.ingress))?;
         let check = ClientCertificateCheck {
             demand: if is_possible { asked.demand } else { Demand::Impossible },
             subject,

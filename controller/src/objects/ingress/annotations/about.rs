@@ -277,7 +277,7 @@ const DIFFERENCES: &[Difference] = &[
         "ssl-passthrough",
         "TLS is not passed through if the path / is in another namespace, or if an older Ingress does not have it",
     ),
-    reported("use-regex", "a path with look-around or back-references is not served"),
+    reported("use-regex", "a path with look-around or back-references is closed (503)"),
 ];
 
 /// What to write instead of an annotation that is not served.

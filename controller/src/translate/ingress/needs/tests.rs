@@ -1,3 +1,5 @@
+use portcullis_routing::pattern;
+
 use super::*;
 use crate::{
     ir::{Kind, ObjectKey},
@@ -129,8 +131,8 @@ fn on_a_host_that_namespaces_share_a_budget_costs_its_own_namespace_alone() {
     assert!(!lines("shop/cart").is_empty() && lines("shop/cart").iter().all(is_closed), "{table}");
     assert!(!lines("shop/other").is_empty() && !lines("shop/other").iter().any(is_closed), "{table}");
     assert!(lines("Ingress shop/over rule").is_empty(), "{table}");
-    let want = "its paths at host a.test are closed (503): regular expressions of Ingress shop/over there are beyond a budget, \
-                and other namespaces have paths at this host, too";
+    let want = "its paths at host a.test are closed (503): regular expressions of Ingress shop/over there are refused or \
+                beyond a budget, and other namespaces have paths at this host, too";
     assert_eq!(closed(&translation, "cart"), [want]);
     assert_eq!(closed(&translation, "over").len(), 2);
     let report = translation.statuses.get(&ObjectKey::new(Kind::Ingress, "blog", "open")).unwrap();
@@ -207,4 +209,78 @@ fn on_a_shared_host_an_ingress_that_may_not_have_all_it_needs_is_closed_there() 
         "those at a.test that fit, not that at b.test: {table}"
     );
     assert_eq!(closed(&translation, "web").len(), 1);
+}
+
+/// The lines of a table that contain a text.
+fn lines<'t>(table: &'t str, of: &str) -> Vec<&'t str> {
+    table.lines().filter(|line| line.contains(of)).collect()
+}
+
+/// Requests that a refused path may match do not reach a shorter path.
+#[test]
+fn a_refused_path_is_closed_by_its_literal_start() {
+    let long = format!("/long(a|{})", "b".repeat(pattern::MAX_PATTERN));
+    let refused = ["/admin/(?!login)[a-z]+", r"/big/\pL{900}", r"/named/\p{nothing}", "/broken(", &long];
+    let open = ingress("open", 1, "", &[("a.test", &["/"])]);
+    let public = ingress("public", 2, REGEX, &[("a.test", &["/admin/public/with/a/longer/[a-z]+"])]);
+    let protected = ingress("protected", 3, REGEX, &[("a.test", &refused)]);
+    let translation = within(64 << 20, &format!("{CLASS}{open}{public}{protected}"));
+    let table = translation.table.to_string();
+    let closed_lines = lines(&table, "Ingress shop/protected rule");
+    let starts = ["/long ", "/admin/ ", "/named/ ", "/big/ ", "/broken "];
+    assert_eq!(closed_lines.len(), starts.len(), "{table}");
+    for (line, start) in closed_lines.iter().zip(starts) {
+        assert!(line.contains(&format!("location {start}")) && line.contains("closed"), "{start}: {table}");
+    }
+    let position = |text| table.find(text).unwrap();
+    assert!(position("location /admin/public/") < position("location /admin/ "), "the longer one is first: {table}");
+    assert!(position("location /admin/ ") < position("location / "), "{table}");
+    assert!(!lines(&table, "shop/open rule").concat().contains("closed"), "{table}");
+    let told = closed(&translation, "protected");
+    assert_eq!(told.len(), refused.len(), "{told:?}");
+    let want = "path /admin/(?!login)[a-z]+ of a.test is closed (503), with all paths that start with \"/admin/\" and match no \
+                longer one: not a regular expression: look-around, including look-ahead and look-behind, is not supported";
+    assert!(told.iter().any(|text| text == want), "{told:?}");
+}
+
+#[test]
+fn on_a_shared_host_a_refused_path_costs_its_own_namespace_alone() {
+    let open =
+        ingress("open", 1, "", &[("a.test", &["/"])]).replace("namespace: shop", "namespace: blog");
+    let cart = ingress("cart", 2, "", &[("a.test", &["/cart"]), ("b.test", &["/"])]);
+    let web = ingress("web", 3, REGEX, &[("a.test", &["/admin/(?!x)", r"/named/\p{nothing}", "/web"])]);
+    let translation = within(64 << 20, &format!("{CLASS}{open}{cart}{web}"));
+    let table = translation.table.to_string();
+    let closed_at = |of: &str| lines(&table, of).iter().map(|line| line.contains("closed")).collect::<Vec<_>>();
+    assert_eq!(closed_at("Ingress blog/open rule"), [false], "{table}");
+    assert_eq!(closed_at("Ingress shop/cart rule 0"), [true, true], "with and without a slash: {table}");
+    assert_eq!(closed_at("Ingress shop/cart rule 1"), [false], "at another host: {table}");
+    assert_eq!(closed_at("Ingress shop/web rule"), [true], "{table}");
+    let want = "its paths at host a.test are closed (503): regular expressions of Ingress shop/web there are refused or beyond \
+                a budget, and other namespaces have paths at this host, too";
+    assert_eq!((closed(&translation, "cart"), closed(&translation, "web")), (vec![want.into()], vec![want.into()]));
+    let report = translation.statuses.get(&ObjectKey::new(Kind::Ingress, "shop", "web")).unwrap();
+    let told: Vec<_> = report.messages.iter().map(|message| &*message.text).collect();
+    let want = r"path /named/\p{nothing} of a.test is not served: not a regular expression: Unicode property not found";
+    assert!(told.contains(&want), "{told:?}");
+}
+
+const SUBJECT: &str = "nginx.ingress.kubernetes.io/auth-tls-secret: shop/ca, \
+                       nginx.ingress.kubernetes.io/auth-tls-match-cn: 'CN=a+'";
+
+#[test]
+fn a_subject_beyond_the_budget_is_reported_as_such() {
+    let open = ingress("open", 1, "", &[("a.test", &["/"])]).replace("namespace: shop", "namespace: blog");
+    let cart = ingress("cart", 2, "", &[("a.test", &["/cart"])]);
+    let web = ingress("web", 3, SUBJECT, &[("a.test", &["/web"])]);
+    let translation = within(0, &format!("{CLASS}{open}{cart}{web}"));
+    for name in ["cart", "web"] {
+        let report = translation.statuses.get(&ObjectKey::new(Kind::Ingress, "shop", name)).unwrap();
+        let told: Vec<_> = report.messages.iter().map(|message| &*message.text).collect();
+        let want = format!("prefix /{name} of a.test: auth-tls-match-cn of Ingress shop/web: the regular expressions of ");
+        assert!(told.iter().any(|text| text.starts_with(&want)), "{told:?}");
+        assert!(!told.concat().contains("closed (503)"), "none of its paths is a regular expression: {told:?}");
+    }
+    let table = translation.table.to_string();
+    assert_eq!(lines(&table, "500 (auth-tls-match-cn of Ingress shop/web: ").len(), 2, "{table}");
 }
