@@ -264,11 +264,7 @@ mod tests {
 
     fn at_host(ingress: &str, texts: &[&str]) -> HostNeeds {
         let ingress = ObjectKey::new(Kind::Ingress, "shop", ingress);
-        HostNeeds {
-            created: 1,
-            ingress,
-            needs: sources(texts).into_iter().map(Need::Whole).collect(),
-        }
+        HostNeeds { created: 1, ingress, needs: sources(texts).into_iter().map(Need::Whole).collect() }
     }
 
     #[test]

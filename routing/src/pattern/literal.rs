@@ -1,6 +1,6 @@
 //! The text that every match of a regular expression starts with, also of an expression that cannot be compiled here.
 
-use regex_syntax::ast::{Ast, AssertionKind};
+use regex_syntax::ast::{AssertionKind, Ast};
 
 use super::parsed;
 

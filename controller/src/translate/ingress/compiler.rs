@@ -3,15 +3,16 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
-    BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Pattern, Precedence,
-    RouteId, RouteMatch, Rule, Steps, WeightedBackend,
+    BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Precedence, RouteId,
+    RouteMatch, Rule, Steps, WeightedBackend,
     path::of_ingress,
-    pattern::{self, GroupPattern, GroupSource, Source},
+    pattern,
     step::{BasicAuth, Limits},
 };
 
 use super::{
     OtherHosts, basic_auth, limits,
+    needs::Counted,
     paths::{self, Matched, Place},
     steps::{self, Site},
     uncompiled::{Located, NotCompiled},
@@ -23,7 +24,7 @@ use crate::{
     status::Message,
     translate::{
         ClassOwner, Classes, Closer, Fault, HostTableKey, IngressHost, Pools, Reader, RuleSource,
-        backend_tls::Finder, pattern_quotas::Need,
+        backend_tls::Finder,
     },
 };
 
@@ -56,9 +57,7 @@ pub(super) struct Compiler<'a> {
     /// What closes all paths of the Ingress.
     pub(super) closed: Option<BackendError>,
     /// The regular expressions that the Ingress needs at the host.
-    needs: &'a [Need],
-    /// Why they are not compiled, if they are not.
-    over_budget: Option<Box<str>>,
+    pub(super) counted: Counted<'a>,
 }
 
 impl<'a> Host<'a> {
@@ -93,21 +92,11 @@ impl<'a> Compiler<'a> {
             limits: limits::of(ingress, host.reader.settings()),
             basic_auth: None,
             closed: why.map(|why| BackendError::Closed(why.into())),
-            needs: host.others.quotas.of_host(&ingress.meta.key, host.served_as),
-            over_budget: None,
+            counted: Counted::of(&ingress.meta.key, &host),
         };
-        compiler.read_quota();
         compiler.find_users();
         compiler.close_by_others();
         compiler
-    }
-
-    /// Reads whether the regular expressions of the Ingress are within the budget of its namespace.
-    fn read_quota(&mut self) {
-        if !self.needs.is_empty() {
-            let read = self.host.others.quotas.read(self.host.reader, &self.ingress.meta.key);
-            self.over_budget = read.err().map(Into::into);
-        }
     }
 
     /// Closes the Ingress at the host if another one protects the host.
@@ -178,42 +167,15 @@ impl<'a> Compiler<'a> {
 
     /// A path that is a regular expression, compiled.
     pub(super) fn location(&self, text: &str) -> Result<Location, NotCompiled> {
-        let pattern = Location::pattern_of(text).map(|pattern| self.pattern(&pattern)).transpose()?;
+        let pool = &self.host.pools.patterns;
+        let pattern = Location::pattern_of(text).map(|pattern| self.counted.pattern(&pattern, pool));
+        let pattern = pattern.transpose()?;
         Ok(Location { text: text.into(), pattern })
-    }
-
-    /// A regular expression, compiled within the budgets.
-    pub(super) fn pattern(&self, text: &str) -> Result<Pattern, NotCompiled> {
-        match self.need(false, text)? {
-            Some(Need::Whole(source)) => Ok(self.host.pools.patterns.pattern(source)?),
-            _ => Err(NotCompiled::uncounted(Source::parse(text))),
-        }
-    }
-
-    /// The same of one whose groups are read.
-    pub(super) fn group_pattern(&self, text: &str) -> Result<Arc<GroupPattern>, NotCompiled> {
-        match self.need(true, text)? {
-            Some(Need::Groups(source)) => Ok(self.host.pools.patterns.group_pattern(source)?),
-            _ => Err(NotCompiled::uncounted(GroupSource::parse(text))),
-        }
-    }
-
-    /// A regular expression that was counted.
-    fn need(&self, has_groups: bool, text: &str) -> Result<Option<&'a Need>, NotCompiled> {
-        let by_key = |need: &Need| {
-            let (groups, known) = need.key();
-            (groups, &**known).cmp(&(has_groups, text))
-        };
-        let found = self.needs.binary_search_by(by_key).ok().and_then(|at| self.needs.get(at));
-        match &self.over_budget {
-            Some(why) if found.is_some() => Err(NotCompiled::OverBudget(why.clone())),
-            _ => Ok(found),
-        }
     }
 
     /// Why the regular expressions of the Ingress are not compiled: its namespace is beyond its budget.
     pub(super) fn over_budget(&self) -> Option<&str> {
-        self.over_budget.as_deref()
+        self.counted.over_budget.as_deref()
     }
 
     /// The default backend for hosts that no Ingress names.

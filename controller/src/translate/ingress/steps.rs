@@ -15,6 +15,7 @@ use portcullis_routing::{
 use super::{
     access, basic_auth,
     compiler::Compiler,
+    needs::Counted,
     paths::{Matched, Place},
 };
 use crate::{
@@ -122,8 +123,13 @@ impl Compiler<'_> {
             self.tell(Message::refused(text));
         }
         let is_possible = all.is_verified(of) && (authorities.is_some() || asked.demand == Demand::Nothing);
-        let subject = asked.subject.as_ref().map(|subject| self.pattern(subject.text())).transpose();
-        let subject = subject.map_err(|why| format!("auth-tls-match-cn of {}: {why}", of.ingress))?;
+        // It counts for the Ingress that has the annotation.
+        let counted = || Counted::of(&of.ingress, &self.host);
+        let pool = &self.host.pools.patterns;
+        let subject = asked.subject.as_ref().map(|subject| counted().pattern(subject.text(), pool));
+        let subject = subject
+            .transpose()
+            .map_err(|why| format!("auth-tls-match-cn of {}: {why}", of.ingress))?;
         let check = ClientCertificateCheck {
             demand: if is_possible { asked.demand } else { Demand::Impossible },
             subject,
@@ -142,7 +148,8 @@ impl Compiler<'_> {
         let of_target = |why: &dyn std::fmt::Display| format!("rewrite-target {target}: {why}");
         let mut pattern = None;
         if matches!(place.matched, Matched::Regex(_)) && reads_groups(self.ingress, place) {
-            pattern = Some(self.group_pattern(&place.text).map_err(|why| of_target(&why))?);
+            let found = self.counted.group_pattern(&place.text, &self.host.pools.patterns);
+            pattern = Some(found.map_err(|why| of_target(&why))?);
         }
         let names = pattern.as_ref().map_or_else(Vec::new, |pattern| pattern.names());
         let target = Template::parse(target, &names).map_err(|error| of_target(&error))?;

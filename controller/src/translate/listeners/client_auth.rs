@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{ClientAuth, HostPattern, TlsMaterial, step::Demand};
+use portcullis_routing::{ClientAuth, HostPattern, TlsMaterial, pattern::Source, step::Demand};
 
 use super::{
     hosts::Reads,
@@ -31,6 +31,13 @@ pub struct ClientAuthOf {
     pub asked: AuthTls,
     /// `None` if no certificate can be verified: then no request passes.
     pub authorities: Option<TlsMaterial>,
+}
+
+impl ClientAuthOf {
+    /// The Ingress with the annotations, and what the subject must contain, if that is asked.
+    pub(crate) fn with_subject(&self) -> Option<(&ObjectKey, &Source)> {
+        Some((&self.ingress, self.asked.subject.as_ref()?))
+    }
 }
 
 impl HostClientAuth {

@@ -233,7 +233,10 @@ fn a_refused_path_is_closed_by_its_literal_start() {
         assert!(line.contains(&format!("location {start}")) && line.contains("closed"), "{start}: {table}");
     }
     let position = |text| table.find(text).unwrap();
-    assert!(position("location /admin/public/") < position("location /admin/ "), "the longer one is first: {table}");
+    assert!(
+        position("location /admin/public/") < position("location /admin/ "),
+        "the longer one is first: {table}"
+    );
     assert!(position("location /admin/ ") < position("location / "), "{table}");
     assert!(!lines(&table, "shop/open rule").concat().contains("closed"), "{table}");
     let told = closed(&translation, "protected");
@@ -245,20 +248,23 @@ fn a_refused_path_is_closed_by_its_literal_start() {
 
 #[test]
 fn on_a_shared_host_a_refused_path_costs_its_own_namespace_alone() {
-    let open =
-        ingress("open", 1, "", &[("a.test", &["/"])]).replace("namespace: shop", "namespace: blog");
+    let open = ingress("open", 1, "", &[("a.test", &["/"])]).replace("namespace: shop", "namespace: blog");
     let cart = ingress("cart", 2, "", &[("a.test", &["/cart"]), ("b.test", &["/"])]);
     let web = ingress("web", 3, REGEX, &[("a.test", &["/admin/(?!x)", r"/named/\p{nothing}", "/web"])]);
     let translation = within(64 << 20, &format!("{CLASS}{open}{cart}{web}"));
     let table = translation.table.to_string();
-    let closed_at = |of: &str| lines(&table, of).iter().map(|line| line.contains("closed")).collect::<Vec<_>>();
+    let closed_at =
+        |of: &str| lines(&table, of).iter().map(|line| line.contains("closed")).collect::<Vec<_>>();
     assert_eq!(closed_at("Ingress blog/open rule"), [false], "{table}");
     assert_eq!(closed_at("Ingress shop/cart rule 0"), [true, true], "with and without a slash: {table}");
     assert_eq!(closed_at("Ingress shop/cart rule 1"), [false], "at another host: {table}");
     assert_eq!(closed_at("Ingress shop/web rule"), [true], "{table}");
     let want = "its paths at host a.test are closed (503): regular expressions of Ingress shop/web there are refused or beyond \
                 a budget, and other namespaces have paths at this host, too";
-    assert_eq!((closed(&translation, "cart"), closed(&translation, "web")), (vec![want.into()], vec![want.into()]));
+    assert_eq!(
+        (closed(&translation, "cart"), closed(&translation, "web")),
+        (vec![want.into()], vec![want.into()])
+    );
     let report = translation.statuses.get(&ObjectKey::new(Kind::Ingress, "shop", "web")).unwrap();
     let told: Vec<_> = report.messages.iter().map(|message| &*message.text).collect();
     let want = r"path /named/\p{nothing} of a.test is not served: not a regular expression: Unicode property not found";
@@ -277,10 +283,38 @@ fn a_subject_beyond_the_budget_is_reported_as_such() {
     for name in ["cart", "web"] {
         let report = translation.statuses.get(&ObjectKey::new(Kind::Ingress, "shop", name)).unwrap();
         let told: Vec<_> = report.messages.iter().map(|message| &*message.text).collect();
-        let want = format!("prefix /{name} of a.test: auth-tls-match-cn of Ingress shop/web: the regular expressions of ");
+        let want = format!(
+            "prefix /{name} of a.test: auth-tls-match-cn of Ingress shop/web: the regular expressions of "
+        );
         assert!(told.iter().any(|text| text.starts_with(&want)), "{told:?}");
-        assert!(!told.concat().contains("closed (503)"), "none of its paths is a regular expression: {told:?}");
+        assert!(
+            !told.concat().contains("closed (503)"),
+            "none of its paths is a regular expression: {told:?}"
+        );
     }
     let table = translation.table.to_string();
     assert_eq!(lines(&table, "500 (auth-tls-match-cn of Ingress shop/web: ").len(), 2, "{table}");
+}
+
+#[test]
+fn a_subject_counts_for_the_namespace_of_its_annotation_alone() {
+    let guard = ingress("guard", 1, &SUBJECT.replace("shop/ca", "blog/ca"), &[("a.test", &["/"])]);
+    let guard = guard.replace("namespace: shop", "namespace: blog");
+    let web = ingress("web", 2, "", &[("a.test", &["/web"])]);
+    let regex = ingress("regex", 3, REGEX, &[("b.test", &["/x[0-9]"])]);
+    let subject = Source::parse("(?s:.*)(?:CN=a+)(?s:.*)").unwrap().cost();
+    let budget = subject.max(cost("/x[0-9]"));
+    let of = |budget| within(budget, &format!("{CLASS}{guard}{web}{regex}"));
+    let all = of(budget);
+    assert!(closed(&all, "regex").is_empty(), "{:?}", closed(&all, "regex"));
+    let lines_of = |translation: &Translation| {
+        let table = translation.table.to_string();
+        ["blog/guard", "shop/web"].map(|name| lines(&table, &format!("Ingress {name} rule")).concat())
+    };
+    assert!(lines_of(&all).iter().all(|lines| !lines.contains("auth-tls-match-cn")), "{:?}", lines_of(&all));
+    for line in lines_of(&of(subject - 1)) {
+        let want = "500 (auth-tls-match-cn of Ingress blog/guard: the regular expressions of the attached routes and the \
+                    Ingresses of namespace blog";
+        assert!(line.contains(want), "{line}");
+    }
 }
