@@ -94,15 +94,20 @@ fn of_annotations(ingress: &Ingress, settings: &Settings) -> Vec<Message> {
 /// The note for a message of an Ingress's status; `None` if the report has it already, or if it is about an object that does
 /// not exist, since that may not be among the objects.
 fn of_status(Message { level, text, cause, .. }: &Message) -> Option<Note> {
+    let instead = match cause {
+        Some(Cause::Groups) => vec![patterns::WITH_SMALLER_GROUPS.to_owned()],
+        Some(Cause::Budget) => vec![patterns::WITH_LESS_MEMORY.to_owned()],
+        _ => Vec::new(),
+    };
     let (verdict, text) = match (cause, level) {
         (Some(Cause::Missing | Cause::Pattern), _) => return None,
         // Which Ingress takes precedence for a path is the same in ingress-nginx.
         (Some(Cause::Precedence), _) => (Verdict::Same, format!("{text}; as there")),
-        (None, Level::Note) => (Verdict::Same, text.clone()),
-        (None, Level::Refused) => (Verdict::Refused, text.clone()),
-        (None, Level::Warning) => (Verdict::Different, text.clone()),
+        (_, Level::Note) => (Verdict::Same, text.clone()),
+        (_, Level::Refused) => (Verdict::Refused, text.clone()),
+        (_, Level::Warning) => (Verdict::Different, text.clone()),
     };
-    Some(Note { verdict, text, instead: Vec::new() })
+    Some(Note { verdict, text, instead })
 }
 
 #[cfg(test)]

@@ -53,13 +53,7 @@ fn regular_expressions(host: &HostPattern, ingresses: &[&Ingress], notes: &mut V
         let paths = ingress.rules.of_host(host).into_iter().flat_map(|(_, rule)| &rule.paths);
         for path in paths {
             let Some(why) = patterns::refusal(&path.text) else { continue };
-            let instead = match patterns::rewritten(&path.text) {
-                Some(rewritten) => format!("path: {rewritten}"),
-                None => {
-                    "a separate longer path for the excluded requests, since longer paths are tried first"
-                        .to_owned()
-                }
-            };
+            let instead = patterns::instead(&path.text, &why);
             let text = format!("path {} at {host} is refused: {why}", path.text);
             notes.push((key.clone(), Note { verdict: Verdict::Refused, text, instead: vec![instead] }));
         }

@@ -11,17 +11,41 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_routing::{Location, pattern::Source};
+use portcullis_routing::{InvalidPattern, Location, pattern::Source};
 
 /// The maximum number of characters of all words in a negative look-ahead.
 const MAX_WORDS: usize = 64;
 /// The maximum number of assertions in a path.
 const MAX_ASSERTIONS: usize = 4;
 
+/// What to write instead of a path whose regular expression is too large.
+const SMALLER: &str =
+    "smaller repetitions and classes in the path, for example [0-9] for \\d and [a-z0-9_] for \\w";
+/// The same if it is too large together with its groups.
+pub(super) const WITH_SMALLER_GROUPS: &str = "a path with fewer groups, and with smaller repetitions and classes ([0-9] for \\d, [a-z0-9_] for \\w), or a rewrite-target \
+     without $1 to $9";
+/// What to write instead of regular expressions that are beyond a budget.
+pub(super) const WITH_LESS_MEMORY: &str =
+    "fewer regular expressions, or smaller repetitions and classes ([0-9] for \\d, [a-z0-9_] for \\w)";
+const SHORTER: &str = "several shorter paths";
+const SEPARATE: &str = "a separate longer path for the excluded requests, since longer paths are tried first";
+
 /// Why a path is refused as a regular expression; `None` if it is not.
-pub(super) fn refusal(path: &str) -> Option<String> {
+pub(super) fn refusal(path: &str) -> Option<InvalidPattern> {
     let pattern = Location::pattern_of(path)?;
-    Source::parse(&pattern).err().map(|error| error.to_string())
+    Source::parse(&pattern).and_then(|source| source.compile()).err()
+}
+
+/// What to write instead of a path that is refused.
+pub(super) fn instead(path: &str, why: &InvalidPattern) -> String {
+    match why {
+        InvalidPattern::TooLong(_) => SHORTER.to_owned(),
+        InvalidPattern::TooLarge(_) => SMALLER.to_owned(),
+        InvalidPattern::Syntax(_) => match rewritten(path) {
+            Some(rewritten) => format!("path: {rewritten}"),
+            None => SEPARATE.to_owned(),
+        },
+    }
 }
 
 /// An equivalent path that is served; `None` if none is known.

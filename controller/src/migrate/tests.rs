@@ -91,6 +91,27 @@ fn a_host_with_regular_expressions_has_them_for_all_its_ingresses() {
 }
 
 #[test]
+fn paths_whose_expressions_are_too_large_are_refused_once_with_an_alternative() {
+    let rewrite = [("use-regex", "true"), ("rewrite-target", "/$1")];
+    let long = format!("/a(.*){}", "x".repeat(portcullis_routing::pattern::MAX_PATTERN));
+    for (path, budget, instead) in [
+        (r"/a(b)(c)(\w{9})", 64 << 20, "a path with fewer groups, and "),
+        ("/a(.*)", 0, "fewer regular expressions, or "),
+        (r"/a(.*)\pL{900}", 64 << 20, "smaller repetitions and classes "),
+        (r"/a(.*)\p{nothing}", 64 << 20, "a separate longer path "),
+        (long.as_str(), 64 << 20, "several shorter paths"),
+    ] {
+        let mut objects = Objects::default();
+        objects.read(&ingress("web", &rewrite, path), "in.yaml");
+        let report = report(&objects, &Settings { pattern_budget: budget, ..settings() });
+        let notes = report.ingresses[0].notes.iter().filter(|note| note.verdict == Verdict::Refused);
+        let notes: Vec<_> = notes.collect();
+        let [note] = notes.as_slice() else { panic!("{path}\n{report}") };
+        assert!(note.instead.concat().starts_with(instead), "{path}: {note:?}");
+    }
+}
+
+#[test]
 fn names_that_lead_to_other_namespaces_are_refused_unless_they_may() {
     let service = |name: &str| {
         format!(

@@ -83,8 +83,12 @@ pub enum Cause {
     Missing,
     /// Another Ingress takes precedence by its age.
     Precedence,
-    /// The path is a regular expression that is not supported.
+    /// The path is a regular expression that is refused.
     Pattern,
+    /// The path is rewritten with the groups of a regular expression that is too large for that.
+    Groups,
+    /// The regular expressions of the object, or of its namespace, would need too much memory.
+    Budget,
 }
 
 /// How much a message matters.

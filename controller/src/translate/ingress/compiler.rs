@@ -233,8 +233,8 @@ impl<'a> Compiler<'a> {
                 Err(error) => self.rejecting(index, steps, error),
             },
             Err(why) => {
-                self.refuse(&what, why.as_str());
-                let invalid = BackendError::InvalidFilter(why.into());
+                let invalid = BackendError::InvalidFilter(why.text.as_str().into());
+                self.refuse(&what, why);
                 self.rejecting(index, self.steps_of_closed(place), invalid)
             }
         }

@@ -17,14 +17,15 @@ use super::{
     compiler::Compiler,
     needs::Counted,
     paths::{Matched, Place},
+    uncompiled::NotCompiled,
 };
 use crate::{
     ir::{
         Ingress,
         ingress::{Annotations, IngressBackend, Mirroring, Rewrite},
     },
-    status::Message,
-    translate::{ClassOwner, ClientAuthOf, Settings},
+    status::{Cause, Message},
+    translate::{ClassOwner, ClientAuthOf, Fault, Settings},
 };
 
 /// What steps need to know of the place where an Ingress is served.
@@ -43,8 +44,8 @@ impl Compiler<'_> {
     /// The steps of a path.
     ///
     /// # Errors
-    /// A sentence for the owner. No request of the path can be served then.
-    pub(super) fn steps(&mut self, place: &Place<'_>) -> Result<Steps, String> {
+    /// Why no request of the path can be served then.
+    pub(super) fn steps(&mut self, place: &Place<'_>) -> Result<Steps, Fault> {
         let site = self.site();
         let mut steps = own_tls(self.ingress);
         steps.extend(self.client_certificate()?);
@@ -111,7 +112,7 @@ impl Compiler<'_> {
     }
 
     /// What the host asks of clients' certificates.
-    fn client_certificate(&mut self) -> Result<Option<Step>, String> {
+    fn client_certificate(&mut self) -> Result<Option<Step>, Fault> {
         let Some(all) = &self.host.state.client_auth else { return Ok(None) };
         let Some(of) = all.of(self.ingress) else { return Ok(None) };
         let ClientAuthOf { asked, authorities, .. } = of;
@@ -129,7 +130,7 @@ impl Compiler<'_> {
         let subject = asked.subject.as_ref().map(|subject| counted().pattern(subject.text(), pool));
         let subject = subject
             .transpose()
-            .map_err(|why| format!("auth-tls-match-cn of {}: {why}", of.ingress))?;
+            .map_err(|why| Fault::new(format!("auth-tls-match-cn of {}: {why}", of.ingress), why.budget()))?;
         let check = ClientCertificateCheck {
             demand: if is_possible { asked.demand } else { Demand::Impossible },
             subject,
@@ -140,7 +141,7 @@ impl Compiler<'_> {
     }
 
     /// Replaces the path, unless the target is the path itself.
-    fn rewrite(&mut self, place: &Place<'_>) -> Result<Vec<Step>, String> {
+    fn rewrite(&mut self, place: &Place<'_>) -> Result<Vec<Step>, Fault> {
         let Rewrite { target, forwarded_prefix, use_regex: _ } = &self.ingress.annotations.rewrite;
         let Some(target) = target.as_deref().filter(|target| *target != &*place.text) else {
             return Ok(Vec::new());
@@ -149,7 +150,8 @@ impl Compiler<'_> {
         let mut pattern = None;
         if matches!(place.matched, Matched::Regex(_)) && reads_groups(self.ingress, place) {
             let found = self.counted.group_pattern(&place.text, &self.host.pools.patterns);
-            pattern = Some(found.map_err(|why| of_target(&why))?);
+            let fault = |why: NotCompiled| Fault::new(of_target(&why), why.budget().or(Some(Cause::Groups)));
+            pattern = Some(found.map_err(fault)?);
         }
         let names = pattern.as_ref().map_or_else(Vec::new, |pattern| pattern.names());
         let target = Template::parse(target, &names).map_err(|error| of_target(&error))?;

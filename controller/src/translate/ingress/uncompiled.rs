@@ -82,7 +82,7 @@ impl Compiler<'_> {
             // Once for all of its paths.
             (NotCompiled::OverBudget(_), Some(why)) => {
                 let text = format!("its paths that are regular expressions are closed (503): {why}");
-                Message::about(Topic::Closed, text)
+                Message::about(Topic::Closed, text).caused_by(Cause::Budget)
             }
             // What is closed is reported for the namespace.
             (NotCompiled::OverBudget(_), None) if is_shared => return,
@@ -95,8 +95,7 @@ impl Compiler<'_> {
                     "{} is closed (503), with all paths that start with {start:?} and match no longer one: {why}",
                     path()
                 );
-                let is_invalid = matches!(why, NotCompiled::Invalid(_));
-                Message::about(Topic::Closed, text).caused_by(is_invalid.then_some(Cause::Pattern))
+                Message::about(Topic::Closed, text).caused_by(why.budget().unwrap_or(Cause::Pattern))
             }
         };
         self.tell(message);
@@ -129,6 +128,11 @@ impl NotCompiled {
                 .into(),
             ),
         }
+    }
+
+    /// The cause, if there is no memory left.
+    pub(super) fn budget(&self) -> Option<Cause> {
+        matches!(self, Self::OverBudget(_)).then_some(Cause::Budget)
     }
 }
 
