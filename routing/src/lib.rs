@@ -58,8 +58,8 @@ pub use rejection::Rejection;
 pub use route::{Failures, OwnTimeouts, Repeats, Retry, RouteId, RouteKind, Rule, Timeouts};
 pub use step::{Step, Steps};
 pub use table::{
-    ClientAuth, Entry, HostTable, HttpRoutes, Listener, ListenerId, ListenerOwner, Port, Protocol, Selected,
-    Serves, SortedEntries, Table, TlsMode,
+    ClientAuth, Entry, HostTable, HttpRoutes, Listener, ListenerId, ListenerOwner, PatternSet, Port,
+    Protocol, Selected, Serves, SortedEntries, Table, TlsMode,
 };
 pub use target::{Asked, Target};
 pub use template::Template;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 mod host;
 mod listener;
 
-pub use host::{HostTable, SortedEntries};
+pub use host::{HostTable, PatternSet, SortedEntries};
 pub use listener::{ClientAuth, HttpRoutes, Listener, ListenerId, ListenerOwner, Serves, TlsMode};
 
 use crate::{HostMap, PathMatch, PortKey, Precedence, RouteMatch, Rule, path::Reading, step::AddedHeaders};

@@ -9,13 +9,18 @@ use std::{
 use foldhash::fast::RandomState;
 use portcullis_routing::{Entry, HostTable, SortedEntries};
 
+use super::patterns::PatternSetPool;
+
 /// The host tables in use, each once: places with the same entries have the same table. A route may be at 64 listeners
 /// with 16 hostnames each; its rules are compiled once for all of them.
 ///
 /// Entries are the same if they are of the same rules and matches by identity, so that a look costs no more than the
 /// entries are many. Tables without an index are not looked up: sharing them would save less than it takes.
 #[derive(Debug, Default)]
-pub struct HostTablePool(Mutex<Inner>);
+pub struct HostTablePool {
+    inner: Mutex<Inner>,
+    sets: PatternSetPool,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -30,14 +35,24 @@ struct Known {
 }
 
 impl HostTablePool {
+    /// A table of these entries that is not looked up. Tables with many regular expressions share what is compiled of them
+    /// together.
+    pub(super) fn new_table(&self, entries: Vec<Entry>) -> Arc<HostTable> {
+        self.compiled(SortedEntries::new(entries))
+    }
+
+    fn compiled(&self, entries: SortedEntries) -> Arc<HostTable> {
+        Arc::new(entries.compile_with(&mut |texts| self.sets.set(texts)))
+    }
+
     /// The table of these entries.
     pub fn table(&self, entries: Vec<Entry>) -> Arc<HostTable> {
         let entries = SortedEntries::new(entries);
         if !entries.need_index() {
-            return Arc::new(entries.compile());
+            return self.compiled(entries);
         }
         // Each change is a single insertion, so a poisoned lock guards a map that is whole.
-        let Inner { hasher, tables } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { hasher, tables } = &mut *self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = hasher.hash_one(entries.iter().map(identity).collect::<Vec<_>>());
         let mut known = tables
             .iter_hash(hash)
@@ -46,7 +61,7 @@ impl HostTablePool {
         if let Some(found) = known.find(|table| is_same(table.entries(), &entries)) {
             return found;
         }
-        let made = Arc::new(entries.compile());
+        let made = self.compiled(entries);
         if tables.len() == tables.capacity() {
             tables.retain(|known| known.table.strong_count() > 0);
         }
@@ -56,7 +71,8 @@ impl HostTablePool {
 
     /// Forgets those that are no longer used.
     pub fn forget_unused(&self) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sets.forget_unused();
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.tables.retain(|known| known.table.strong_count() > 0);
     }
 }
@@ -80,6 +96,10 @@ mod tests {
     use portcullis_routing::{Backends, PathMatch, Precedence, RouteId, RouteKind, RouteMatch, Rule, Steps};
 
     use super::*;
+    use crate::translate::{
+        Pools, Settings, full,
+        testing::{CLASS, snapshot},
+    };
 
     #[test]
     fn the_same_entries_have_one_table_and_others_have_their_own() {
@@ -106,7 +126,7 @@ mod tests {
     #[test]
     fn a_table_is_forgotten_with_its_last_use() {
         let pool = HostTablePool::default();
-        let known = || pool.0.lock().unwrap().tables.len();
+        let known = || pool.inner.lock().unwrap().tables.len();
         let used = pool.table(entries(6));
         drop(pool.table(entries(6)));
         pool.table(entries(2));
@@ -117,6 +137,35 @@ mod tests {
         (0..1000).for_each(|_| drop(pool.table(entries(6))));
         assert!(known() < 50, "{}", known());
         drop(used);
+    }
+
+    #[test]
+    fn a_host_and_its_aliases_share_the_set_of_their_regular_expressions() {
+        let paths = (0..10).map(|number| {
+            format!(
+                "{{ path: '/{number}/[a-z]+', pathType: ImplementationSpecific, \
+                 backend: {{ service: {{ name: web, port: {{ number: 80 }} }} }} }}"
+            )
+        });
+        let paths = paths.collect::<Vec<_>>().join(", ");
+        let objects = format!(
+            "{CLASS}
+kind: Ingress
+metadata:
+  namespace: shop
+  name: web
+  annotations:
+    nginx.ingress.kubernetes.io/use-regex: 'true'
+    nginx.ingress.kubernetes.io/server-alias: b.test,c.test
+spec: {{ ingressClassName: portcullis, rules: [{{ host: a.test, http: {{ paths: [{paths}] }} }}] }}
+"
+        );
+        let pools = Pools::default();
+        let translation = full(&snapshot(&objects), &Settings::default(), None, &pools);
+        assert_eq!(pools.host_tables.sets.uses(), [3], "{}", translation.table);
+        drop(translation);
+        pools.host_tables.forget_unused();
+        assert!(pools.host_tables.sets.uses().is_empty());
     }
 
     fn entries(count: usize) -> Vec<Entry> {

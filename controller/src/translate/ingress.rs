@@ -41,7 +41,7 @@ mod upstream;
 
 use std::sync::Arc;
 
-use portcullis_routing::{HostPattern, HostTable};
+use portcullis_routing::HostPattern;
 
 pub use claims::ingress_claims;
 pub(crate) use headers::of_unmatched;
@@ -91,7 +91,7 @@ pub fn ingress_host(
     let entries = entries.filter_map(|(place, located)| compilers[place.ingress].entry(place, located));
     let entries: Vec<_> = entries.collect();
     if !entries.is_empty() {
-        let table = Arc::new(HostTable::compile(entries));
+        let table = pools.host_tables.new_table(entries);
         let slots = context.slots(&RuleSource::Ingress).into_iter();
         translation.tables.extend(slots.map(|slot| (slot, Arc::clone(&table))));
     }

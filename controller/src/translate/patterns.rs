@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use portcullis_routing::{
-    InvalidPattern, Pattern,
+    InvalidPattern, Pattern, PatternSet,
     pattern::{GroupPattern, GroupSource, Source, WeakPattern},
 };
 
@@ -14,14 +15,19 @@ use portcullis_routing::{
 /// hostnames use it.
 #[derive(Debug, Default)]
 pub struct PatternPool {
-    whole: ByText<WeakPattern>,
+    whole: ByText<Arc<str>, WeakPattern>,
     /// Those whose groups are read.
-    groups: ByText<Weak<GroupPattern>>,
+    groups: ByText<Arc<str>, Weak<GroupPattern>>,
 }
 
-/// Compiled regular expressions by their texts.
+/// The sets of many regular expressions that are in use. Each list of texts is compiled once, however many hostnames and
+/// their aliases have it.
+#[derive(Debug, Default)]
+pub(super) struct PatternSetPool(ByText<Box<[Box<str>]>, Weak<PatternSet>>);
+
+/// Compiled regular expressions by their text, or sets by their texts.
 #[derive(Debug)]
-struct ByText<W>(Mutex<HashMap<Arc<str>, W>>);
+struct ByText<K, W>(Mutex<HashMap<K, W>>);
 
 /// A reference that does not keep a compiled regular expression alive.
 trait Reference {
@@ -38,12 +44,12 @@ const FEW: usize = 64;
 impl PatternPool {
     /// The compiled form of a text.
     pub(super) fn pattern(&self, source: &Source) -> Result<Pattern, InvalidPattern> {
-        self.whole.compiled(Arc::clone(source.text()), || source.compile())
+        self.whole.compiled(Arc::clone(source.text()), |_| source.compile())
     }
 
     /// The compiled form of a text whose groups are read.
     pub(super) fn group_pattern(&self, source: &GroupSource) -> Result<Arc<GroupPattern>, InvalidPattern> {
-        self.groups.compiled(Arc::clone(source.text()), || source.compile().map(Arc::new))
+        self.groups.compiled(Arc::clone(source.text()), |_| source.compile().map(Arc::new))
     }
 
     /// Forgets those that are no longer used.
@@ -63,21 +69,39 @@ impl PatternPool {
     }
 }
 
-impl<W: Reference> ByText<W> {
-    fn compiled(
+impl PatternSetPool {
+    /// The compiled form of a list of texts; `None` if that would be too large.
+    pub(super) fn set(&self, texts: Box<[Box<str>]>) -> Option<Arc<PatternSet>> {
+        self.0.compiled(texts, |texts| PatternSet::new(texts).map(Arc::new).ok_or(())).ok()
+    }
+
+    /// Forgets those that are no longer used.
+    pub(super) fn forget_unused(&self) {
+        self.0.forget_unused();
+    }
+
+    /// How many tables use each set.
+    #[cfg(test)]
+    pub(super) fn uses(&self) -> Vec<usize> {
+        self.0.lock().values().map(Weak::strong_count).collect()
+    }
+}
+
+impl<K: Eq + Hash, W: Reference> ByText<K, W> {
+    fn compiled<E>(
         &self,
-        text: impl AsRef<str> + Into<Arc<str>>,
-        compile: impl FnOnce() -> Result<W::Compiled, InvalidPattern>,
-    ) -> Result<W::Compiled, InvalidPattern> {
+        text: K,
+        compile: impl FnOnce(&K) -> Result<W::Compiled, E>,
+    ) -> Result<W::Compiled, E> {
         let mut by_text = self.lock();
-        if let Some(found) = by_text.get(text.as_ref()).and_then(W::compiled) {
+        if let Some(found) = by_text.get(&text).and_then(W::compiled) {
             return Ok(found);
         }
-        let made = compile()?;
+        let made = compile(&text)?;
         if by_text.len() >= FEW && by_text.len() == by_text.capacity() {
             by_text.retain(|_, pattern| pattern.compiled().is_some());
         }
-        by_text.insert(text.into(), W::of(&made));
+        by_text.insert(text, W::of(&made));
         Ok(made)
     }
 
@@ -93,12 +117,12 @@ impl<W: Reference> ByText<W> {
     }
 
     /// Each change is a single insertion, so a poisoned lock guards a map that is whole.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, W>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, W>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<W> Default for ByText<W> {
+impl<K, W> Default for ByText<K, W> {
     fn default() -> Self {
         Self(Mutex::default())
     }
@@ -116,14 +140,14 @@ impl Reference for WeakPattern {
     }
 }
 
-impl Reference for Weak<GroupPattern> {
-    type Compiled = Arc<GroupPattern>;
+impl<T> Reference for Weak<T> {
+    type Compiled = Arc<T>;
 
-    fn of(compiled: &Arc<GroupPattern>) -> Self {
+    fn of(compiled: &Arc<T>) -> Self {
         Arc::downgrade(compiled)
     }
 
-    fn compiled(&self) -> Option<Arc<GroupPattern>> {
+    fn compiled(&self) -> Option<Arc<T>> {
         self.upgrade()
     }
 }
@@ -156,5 +180,17 @@ mod tests {
         drop(groups);
         pool.forget_unused();
         assert!(pool.is_empty() && pool.groups.lock().is_empty());
+    }
+
+    #[test]
+    fn a_list_of_texts_is_compiled_once_while_a_table_uses_it() {
+        let pool = PatternSetPool::default();
+        let texts = |last: &str| ["/a+", "/b+", last].map(Box::from).into_iter().collect::<Box<[Box<str>]>>();
+        let one = pool.set(texts("/c+")).unwrap();
+        assert!(Arc::ptr_eq(&one, &pool.set(texts("/c+")).unwrap()));
+        assert!(!Arc::ptr_eq(&one, &pool.set(texts("/d+")).unwrap()));
+        drop(one);
+        pool.forget_unused();
+        assert!(pool.0.lock().is_empty());
     }
 }

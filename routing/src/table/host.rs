@@ -1,15 +1,16 @@
 //! The rules of one hostname, in the form in which they are found: the cost of a look depends on the path, not
 //! on how many rules there are.
 
-use std::{cmp::Reverse, ops::Deref};
+use std::{cmp::Reverse, ops::Deref, sync::Arc};
 
-use crate::{Entry, PathMatch, Pattern, RequestHead, matching::decoded};
+use crate::{Entry, PathMatch, RequestHead, matching::decoded};
 
 mod paths;
 mod patterns;
 
 use paths::{MAX_TEXT, Paths, Places};
-use patterns::Patterns;
+use patterns::MakeSet;
+pub use patterns::PatternSet;
 
 /// The rules of one hostname, or of many that have the same ones.
 ///
@@ -36,9 +37,9 @@ struct Index {
     long_exact: Places,
     long_prefixes: Places,
     regexes: Places,
-    patterns: Option<Patterns>,
+    patterns: Option<Arc<PatternSet>>,
     locations: Places,
-    location_patterns: Option<Patterns>,
+    location_patterns: Option<Arc<PatternSet>>,
     grpc_methods: Places,
     every_path: Places,
 }
@@ -62,7 +63,12 @@ impl SortedEntries {
 
     /// Brings them into the form in which they are found.
     pub fn compile(self) -> HostTable {
-        let index = self.need_index().then(|| Box::new(Index::new(&self.0)));
+        self.compile_with(&mut |patterns| PatternSet::new(&patterns).map(Arc::new))
+    }
+
+    /// The same. `make` makes the set of many regular expressions, so that tables with the same ones can share it.
+    pub fn compile_with(self, make: MakeSet<'_>) -> HostTable {
+        let index = self.need_index().then(|| Box::new(Index::new(&self.0, make)));
         HostTable { entries: self.0, index }
     }
 }
@@ -117,7 +123,7 @@ fn text(path: &PathMatch) -> &str {
 }
 
 impl Index {
-    fn new(entries: &[Entry]) -> Self {
+    fn new(entries: &[Entry], make: MakeSet<'_>) -> Self {
         let mut index = Self::default();
         let (mut exact, mut prefixes) = (Vec::new(), Vec::new());
         for group in groups(entries) {
@@ -139,12 +145,12 @@ impl Index {
             PathMatch::Regex(regex) => Some(regex),
             _ => None,
         });
-        index.patterns = Patterns::new(&regexes.map(Pattern::as_str).collect::<Vec<_>>());
+        index.patterns = PatternSet::of_many(regexes.map(|regex| regex.as_str().into()), make);
         let locations = entries.iter().filter_map(|entry| match &entry.route_match.path {
             PathMatch::Location(location) => Some(location),
             _ => None,
         });
-        index.location_patterns = Patterns::of_locations(locations);
+        index.location_patterns = PatternSet::of_locations(locations, make);
         index
     }
 

@@ -1,6 +1,6 @@
 //! Many regular expressions, searched as one.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use regex_automata::{Input, meta};
 
@@ -9,18 +9,18 @@ use crate::{
     pattern::{self, CACHE, MAX_COMPILED},
 };
 
-/// Tells the first of many regular expressions that fits a path, at the cost of one.
-pub(super) struct Patterns(meta::Regex);
+/// Finds the first of many regular expressions that fits a path, at the cost of one.
+pub struct PatternSet(meta::Regex);
 
 /// So many regular expressions are asked one by one.
 const FEW: usize = 8;
 
-impl Patterns {
-    /// None where there are few, or where they would take more memory together than a few of the largest may.
-    pub(super) fn new(patterns: &[&str]) -> Option<Self> {
-        if patterns.len() <= FEW {
-            return None;
-        }
+/// Makes the set of these regular expressions, if they are many.
+pub(super) type MakeSet<'m> = &'m mut dyn FnMut(Box<[Box<str>]>) -> Option<Arc<PatternSet>>;
+
+impl PatternSet {
+    /// None where they would take more memory together than a few of the largest may.
+    pub fn new(patterns: &[Box<str>]) -> Option<Self> {
         let trees: Result<Vec<_>, _> = patterns.iter().map(|one| pattern::anchored(one)).collect();
         let config = meta::Config::new()
             .nfa_size_limit(Some(FEW * MAX_COMPILED))
@@ -31,15 +31,22 @@ impl Patterns {
         meta::Builder::new().configure(config).build_many_from_hir(&trees.ok()?).ok().map(Self)
     }
 
+    /// The set of these regular expressions; `None` where there are few.
+    pub(super) fn of_many(patterns: impl Iterator<Item = Box<str>>, make: MakeSet<'_>) -> Option<Arc<Self>> {
+        let patterns: Box<[_]> = patterns.collect();
+        if patterns.len() > FEW { make(patterns) } else { None }
+    }
+
     /// The same for locations.
-    pub(super) fn of_locations<'l>(locations: impl Iterator<Item = &'l Location>) -> Option<Self> {
-        let texts: Vec<_> = locations
-            .map(|location| match &location.pattern {
-                Some(pattern) => pattern.as_str().to_owned(),
-                None => format!("(?i:{})(?s:.*)", regex_syntax::escape(&location.text)),
-            })
-            .collect();
-        Self::new(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+    pub(super) fn of_locations<'l>(
+        locations: impl Iterator<Item = &'l Location>,
+        make: MakeSet<'_>,
+    ) -> Option<Arc<Self>> {
+        let text = |location: &Location| match &location.pattern {
+            Some(pattern) => pattern.as_str().into(),
+            None => format!("(?i:{})(?s:.*)", regex_syntax::escape(&location.text)).into(),
+        };
+        Self::of_many(locations.map(text), make)
     }
 
     /// The first that fits: of matches that begin at one place, a search prefers that of the first expression.
@@ -48,9 +55,9 @@ impl Patterns {
     }
 }
 
-impl fmt::Debug for Patterns {
+impl fmt::Debug for PatternSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Patterns").finish_non_exhaustive()
+        f.debug_struct("PatternSet").finish_non_exhaustive()
     }
 }
 
@@ -69,8 +76,9 @@ mod tests {
         let commented = patterns(100, &|i| format!("(?x) /{i}/.* # all of it"));
         let large = patterns(100, &|i| format!("/{i}/\\pL{{9}}"));
         for (patterns, want) in [(few, false), (many, true), (commented, true), (large, false)] {
-            let patterns: Vec<_> = patterns.iter().map(Pattern::as_str).collect();
-            assert_eq!(Patterns::new(&patterns).is_some(), want, "{} of {:?}", patterns.len(), patterns[0]);
+            let texts = patterns.iter().map(|pattern| pattern.as_str().into());
+            let set = PatternSet::of_many(texts, &mut |texts| PatternSet::new(&texts).map(Arc::new));
+            assert_eq!(set.is_some(), want, "{} of {:?}", patterns.len(), patterns[0]);
         }
     }
 }
