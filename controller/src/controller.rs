@@ -98,6 +98,7 @@ impl Controller {
         let (ready, is_ready) = watch::channel(false);
         let (demand, demanded) = watch::channel(Demand::default());
         let changed = Arc::<Changed>::default();
+        let settings_map = settings.settings_map.clone();
         let default_backend = settings.default_backend.as_ref().map(|default| default.service.clone());
         let index = Index::new(settings);
         let cluster_addresses = Arc::clone(index.cluster_addresses());
@@ -141,6 +142,7 @@ impl Controller {
             changed,
             demand: demanded,
             default_backend,
+            settings_map,
         };
         (controller, handle)
     }

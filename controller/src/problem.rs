@@ -80,6 +80,14 @@ impl Problem {
     pub fn warning(object: &ObjectKey, field: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(object, field, message) }
     }
+
+    /// The field and what is wrong with it.
+    pub(crate) fn text(&self) -> String {
+        match &*self.field {
+            "" => self.message.to_string(),
+            field => format!("{field}: {}", self.message),
+        }
+    }
 }
 
 impl Topic {
@@ -105,9 +113,6 @@ impl fmt::Display for Problem {
         if let Some(Place { file, line }) = &self.place {
             write!(f, "{file}:{line}: ")?;
         }
-        match &*self.field {
-            "" => write!(f, "{}: {}", self.object, self.message),
-            field => write!(f, "{}: {field}: {}", self.object, self.message),
-        }
+        write!(f, "{}: {}", self.object, self.text())
     }
 }

@@ -25,13 +25,16 @@ pub struct StatusFeed {
     statuses: watch::Receiver<Arc<Statuses>>,
     changed: Arc<Changed>,
     served: Arc<ServedNamespaces>,
-    default_backend: DefaultBackendFeed,
+    /// Of the Service of `--default-backend-service`.
+    default_backend: ProblemFeed,
+    /// Of the ConfigMap of settings.
+    settings: ProblemFeed,
 }
 
-/// What is wrong with the default backend of the operator. It has no status.
+/// What is wrong with an object that a flag of the operator names, and that has no status.
 #[derive(Clone, Debug)]
-pub(crate) struct DefaultBackendFeed {
-    service: Option<ObjectKey>,
+pub(crate) struct ProblemFeed {
+    object: Option<ObjectKey>,
     problems: watch::Receiver<Arc<[Problem]>>,
 }
 
@@ -68,23 +71,33 @@ impl Changed {
     }
 }
 
-impl DefaultBackendFeed {
-    pub(crate) fn new(service: Option<ObjectKey>, problems: watch::Receiver<Arc<[Problem]>>) -> Self {
-        Self { service, problems }
+impl ProblemFeed {
+    pub(crate) fn new(object: Option<ObjectKey>, problems: watch::Receiver<Arc<[Problem]>>) -> Self {
+        Self { object, problems }
     }
 
-    /// Waits until the problem may be another one. Cancel safe; without a default backend, it never returns.
-    pub(crate) async fn changed(&mut self) {
-        if self.service.is_none() || self.problems.changed().await.is_err() {
-            std::future::pending::<()>().await;
+    /// Waits until the problems may have changed; returns the object. Cancel safe; without an object, it never returns.
+    pub(crate) async fn changed(&mut self) -> ObjectKey {
+        match &self.object {
+            Some(object) if self.problems.changed().await.is_ok() => object.clone(),
+            _ => std::future::pending().await,
         }
     }
 
-    /// The problem, and the Service that it is about.
-    pub(crate) fn problem(&self) -> Option<(ObjectKey, Message)> {
+    /// The first problem of a topic, as one of the object.
+    pub(crate) fn problem(&self, topic: Topic) -> Option<(ObjectKey, Message)> {
         let problems = self.problems.borrow();
-        let problem = problems.iter().find(|problem| problem.topic == Topic::DefaultBackend)?;
-        Some((self.service.clone()?, Message::warning(problem.topic, &*problem.message)))
+        let problem = problems.iter().find(|problem| problem.topic == topic)?;
+        Some((self.object.clone()?, Message::warning(problem.topic, &*problem.message)))
+    }
+
+    /// The problems of an object, if it is this one.
+    fn of(&self, key: &ObjectKey) -> Option<Vec<Message>> {
+        self.object.as_ref().filter(|object| *object == key)?;
+        let name = key.to_string();
+        let problems = self.problems.borrow();
+        let of_object = problems.iter().filter(|problem| *problem.object == *name);
+        Some(of_object.map(|problem| Message::warning(problem.topic, problem.text())).collect())
     }
 }
 
@@ -93,16 +106,21 @@ impl StatusFeed {
         statuses: watch::Receiver<Arc<Statuses>>,
         changed: Arc<Changed>,
         served: Arc<ServedNamespaces>,
-        default_backend: DefaultBackendFeed,
+        default_backend: ProblemFeed,
+        settings: ProblemFeed,
     ) -> Self {
         changed.wanted.store(true, Ordering::Release);
         let known: Vec<_> = statuses.borrow().iter().map(|(key, _)| key.clone()).collect();
         changed.add(known);
-        Self { statuses, changed, served, default_backend }
+        Self { statuses, changed, served, default_backend, settings }
     }
 
-    pub(crate) fn default_backend(&self) -> DefaultBackendFeed {
+    pub(crate) fn default_backend(&self) -> ProblemFeed {
         self.default_backend.clone()
+    }
+
+    pub(crate) fn settings(&self) -> ProblemFeed {
+        self.settings.clone()
     }
 
     /// Waits until something is new, and takes it. Cancel safe.
@@ -118,15 +136,18 @@ impl StatusFeed {
         }
     }
 
-    /// Whether objects of a namespace are served. The status of an object that is not served is left as it is: another
-    /// release may serve it.
-    pub(crate) fn serves(&self, namespace: &str) -> bool {
-        self.served.contains(namespace)
+    /// Whether an object is served: its namespace is, or it is the ConfigMap of settings. The status of an object that is not
+    /// served is left as it is: another release may serve it.
+    pub(crate) fn serves(&self, key: &ObjectKey) -> bool {
+        self.served.contains(&key.namespace) || self.settings.object.as_ref() == Some(key)
     }
 
     /// What the owner of an object should know and its status has no field for: of an Ingress or a ConfigMap, which have no
     /// conditions, also what is refused.
     pub(crate) fn remarks(&self, key: &ObjectKey) -> Vec<Message> {
+        if let Some(problems) = self.settings.of(key) {
+            return problems;
+        }
         let statuses = self.statuses.borrow();
         let messages = statuses.get(key).map(|report| &*report.messages).unwrap_or_default();
         let is_told = |message: &&Message| match message.level {

@@ -43,6 +43,7 @@ use super::{
 use crate::{
     StatusFeed,
     ir::{Kind, ObjectKey},
+    status_feed::ProblemFeed,
 };
 use addresses::Addresses;
 use default_backend::DefaultBackendRemark;
@@ -96,6 +97,7 @@ pub struct Writer {
     forbidden: BTreeSet<Kind>,
     remarks: Remarks,
     default_backend: DefaultBackendRemark,
+    settings: ProblemFeed,
     refusals: Refusals,
     addresses: Addresses,
     hasher: RandomState,
@@ -134,6 +136,7 @@ impl Writer {
             recorder: Recorder::start(client.clone(), controllers.clone(), instance),
             client,
             default_backend: DefaultBackendRemark::of(feed.default_backend()),
+            settings: feed.settings(),
             feed,
             seen,
             leadership,
@@ -186,6 +189,7 @@ impl Writer {
                     news.keys.into_iter().for_each(|key| self.look_at(key, leading));
                 }
                 () = self.default_backend.changed() => {}
+                map = self.settings.changed() => self.note_remarks(&map),
                 () = sleep_until(wake), if wake.is_some() => self.wait_no_longer(),
             }
             while self.early.front().is_some_and(|sighting| Some(sighting.sequence) <= self.told) {
@@ -212,7 +216,7 @@ impl Writer {
     }
 
     fn look_at(&mut self, key: ObjectKey, leading: bool) {
-        if !self.feed.serves(&key.namespace) {
+        if !self.feed.serves(&key) {
             return self.remarks.forget(&key);
         }
         self.note_remarks(&key);
@@ -377,7 +381,7 @@ impl Writer {
 
     /// What has to be written of an object, if anything.
     fn write(&mut self, key: &ObjectKey) -> Option<Begun> {
-        let live = self.live.get(key).filter(|_| self.feed.serves(&key.namespace))?;
+        let live = self.live.get(key).filter(|_| self.feed.serves(key))?;
         let (mut desired, generation) = match self.feed.desired(key) {
             Some((desired, generation)) => (Some(desired), generation),
             None => (None, None),

@@ -17,7 +17,7 @@ use crate::{
     report,
     source::Demand,
     status::Statuses,
-    status_feed::{Changed, DefaultBackendFeed, StatusFeed},
+    status_feed::{Changed, ProblemFeed, StatusFeed},
     translate::{Address, Allocation, ServedNamespaces},
 };
 
@@ -39,6 +39,8 @@ pub struct Handle {
     pub(super) demand: watch::Receiver<Demand>,
     /// The Service of `--default-backend-service`.
     pub(super) default_backend: Option<ObjectKey>,
+    /// The ConfigMap of `--settings-configmap`.
+    pub(super) settings_map: Option<ObjectKey>,
 }
 
 impl Handle {
@@ -80,9 +82,10 @@ impl Handle {
 
     /// The same for whoever writes them: which ones are new, and what they should be.
     pub fn status_feed(&self) -> StatusFeed {
-        let default_backend = DefaultBackendFeed::new(self.default_backend.clone(), self.problems.clone());
+        let feed_of = |object: &Option<ObjectKey>| ProblemFeed::new(object.clone(), self.problems.clone());
         let (changed, served) = (Arc::clone(&self.changed), Arc::clone(&self.served));
-        StatusFeed::new(self.statuses.clone(), changed, served, default_backend)
+        let (default_backend, settings) = (feed_of(&self.default_backend), feed_of(&self.settings_map));
+        StatusFeed::new(self.statuses.clone(), changed, served, default_backend, settings)
     }
 
     /// What is wrong with documents, refused ones and others, and the objects that nobody serves.

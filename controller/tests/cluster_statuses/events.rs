@@ -238,3 +238,35 @@ async fn a_default_backend_that_cannot_be_used_is_an_event_of_its_service() {
     assert!(!is_reported());
     assert_eq!(of_service().len(), 1, "nothing is reported of a Service that can be used");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_setting_is_an_event_of_its_config_map() {
+    let server = shop(0);
+    let map = |data: Value| {
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "namespace": "edge", "name": "settings" },
+                "data": data })
+    };
+    let of_map = || -> Vec<_> {
+        let all = server.all("events").into_iter();
+        all.filter(|event| event["regarding"]["kind"] == "ConfigMap").collect()
+    };
+    server.apply("configmaps", map(json!({ "max-connections": "1000" })));
+    let settings_map = Some(ObjectKey::new(Kind::ConfigMap, "edge", "settings"));
+    let replica = Replica::with(&server, true, Settings { settings_map, ..in_cluster() }).ready().await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(of_map().len(), 0, "{:?}", of_map());
+    for _ in 0..2 {
+        server.apply("configmaps", map(json!({ "max-connections": "many", "no-such-key": "a" })));
+        sleep(Duration::from_secs(5)).await;
+    }
+    let [event] = &of_map()[..] else { panic!("{:?}", of_map()) };
+    assert_eq!(event["type"], "Warning");
+    assert!(event["regarding"]["uid"].is_string(), "kubectl describe finds events by the uid: {event}");
+    let note = event["note"].as_str().unwrap();
+    assert!(note.contains("data.max-connections: ") && note.contains("data.no-such-key: "), "{note}");
+    assert_eq!(replica.handle.problems().borrow().len(), 2);
+    server.apply("configmaps", map(json!({ "max-connections": "2000" })));
+    sleep(Duration::from_secs(5)).await;
+    let is_good = |event: &Value| event["type"] == "Normal" && event["note"] == "all of it is served";
+    assert_eq!((of_map().len(), of_map().iter().any(is_good)), (2, true), "{:?}", of_map());
+}

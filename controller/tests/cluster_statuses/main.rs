@@ -75,7 +75,8 @@ impl Replica {
         let outlets =
             Outlets { deltas: to_deltas, seen: to_seen, progress: watch::Sender::new(Progress::default()) };
         let service_maps = settings.tcp_services.iter().chain(&settings.udp_services).cloned().collect();
-        let options = ClusterOptions { service_maps, ..ClusterOptions::default() };
+        let settings_map = settings.settings_map.clone();
+        let options = ClusterOptions { service_maps, settings_map, ..ClusterOptions::default() };
         let (controller, handle) = Controller::of(deltas, settings);
         let (leads, leading) = watch::channel(leads);
         let feed = handle.status_feed();

@@ -3,27 +3,28 @@
 use crate::{
     cluster::events::{self, Recorder},
     ir::ObjectKey,
+    problem::Topic,
     status::Message,
-    status_feed::DefaultBackendFeed,
+    status_feed::ProblemFeed,
 };
 
 /// What is wrong with the default backend, and what was reported of it.
 #[derive(Debug)]
 pub(super) struct DefaultBackendRemark {
-    feed: DefaultBackendFeed,
+    feed: ProblemFeed,
     now: Option<(ObjectKey, Message)>,
     reported: Option<(ObjectKey, Message)>,
 }
 
 impl DefaultBackendRemark {
-    pub(super) fn of(feed: DefaultBackendFeed) -> Self {
-        Self { now: feed.problem(), feed, reported: None }
+    pub(super) fn of(feed: ProblemFeed) -> Self {
+        Self { now: feed.problem(Topic::DefaultBackend), feed, reported: None }
     }
 
     /// Waits until there may be something else to report. Cancel safe.
     pub(super) async fn changed(&mut self) {
         self.feed.changed().await;
-        self.now = self.feed.problem();
+        self.now = self.feed.problem(Topic::DefaultBackend);
     }
 
     /// Records an event, unless it was recorded.

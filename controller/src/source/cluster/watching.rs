@@ -285,8 +285,10 @@ impl Watching {
     fn read(&self, name: &Name, object: Value, before: Option<u64>) -> (u64, Vec<Happening>) {
         match self.watched.reads {
             Reads::Objects { kind, has_status } => self.read_object(kind, has_status, name, object, before),
-            // It has no status, but events are written for it.
-            Reads::Services => self.read_object(Kind::ConfigMap, true, name, object, before),
+            // They have no status, but events are written for them.
+            Reads::Services | Reads::Settings => {
+                self.read_object(Kind::ConfigMap, true, name, object, before)
+            }
             Reads::OnDemand { kind, whole: true } => {
                 let noticed = |happening| match happening {
                     Happening::Changed(Change::Apply(object)) => {
@@ -299,11 +301,6 @@ impl Watching {
             }
             Reads::OnDemand { kind, whole: false } => {
                 (0, vec![Happening::Noticed(Noticed::Changed(name.key(kind)))])
-            }
-            Reads::Settings => {
-                let (content, happened) =
-                    self.decode(Kind::ConfigMap, name.key(Kind::ConfigMap), object, before);
-                (content, happened.into_iter().collect())
             }
             Reads::Definitions => {
                 let (plural, release) = (name.name.clone(), release(&object));
@@ -367,7 +364,11 @@ impl Watching {
             Reads::Objects { kind, has_status } => self.tell_gone(name.key(kind), has_status).await,
             Reads::Services => self.tell_gone(name.key(Kind::ConfigMap), true).await,
             // The deleted settings stay in force: they may forbid something.
-            Reads::Settings => self.settings_are_missing().await,
+            Reads::Settings => {
+                let key = name.key(Kind::ConfigMap);
+                self.tell(Happening::Seen(Observation::Gone(key))).await?;
+                self.settings_are_missing().await
+            }
             Reads::OnDemand { kind, .. } => {
                 self.tell(Happening::Noticed(Noticed::Gone(name.key(kind)))).await
             }
