@@ -34,6 +34,7 @@ mod stall;
 mod stream;
 mod tls;
 mod upstream;
+mod versioned;
 mod worker;
 
 use std::{

@@ -32,13 +32,14 @@ use crate::{
     ranges,
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
+    versioned::{Version, Versioned},
 };
 
 /// What all worker threads have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// The current table. Requests read it by [`Self::with_table`].
-    pub(crate) table: Arc<ArcSwap<Table>>,
+    pub(crate) table: Versioned<Table>,
     /// The certificates of connections that begin now.
     pub(crate) certificates: ArcSwap<Certificates>,
     /// What does not change.
@@ -54,7 +55,9 @@ pub(crate) struct Shared {
     /// How many of them may be idle.
     pub(crate) idle_backends: Arc<IdleLimit>,
     /// Addresses that backends must not have. Requests read them by [`Self::with_own`].
-    pub(crate) own: Arc<ArcSwap<Own>>,
+    pub(crate) own: Versioned<Own>,
+    /// The version of the table and of those addresses.
+    pub(crate) version: Version,
     /// Addresses of backends that were refused.
     pub(crate) refusals: Refusals,
     /// Handshakes that failed, by [`HandshakeError::reason`].
@@ -92,8 +95,9 @@ impl Shared {
     pub(crate) fn new(options: Options) -> Arc<Self> {
         let labels = Arc::new(ingress_metrics::Limiter::new(options.ingress_label_sets));
         let loads = (0..options.workers.max(1)).map(|_| Arc::new(Load::new(&labels))).collect();
+        let version = Version::new();
         Arc::new(Self {
-            table: Arc::default(),
+            table: Versioned::new(&version),
             certificates: ArcSwap::from_pointee(Certificates::default()),
             limiter: Limiter::new(),
             passwords: passwords::shared(options.workers),
@@ -112,7 +116,8 @@ impl Shared {
             options,
             backend_tls: ClientConfigs::default(),
             backend_connections: Connections::new(),
-            own: Arc::default(),
+            own: Versioned::new(&version),
+            version,
             refusals: Refusals::default(),
             auth_cache: AuthCache::default(),
             mark: String::from_utf8_lossy(&forwarded::request_id()).into(),
@@ -124,12 +129,12 @@ impl Shared {
 
     /// Calls `read` with the current table.
     pub(crate) fn with_table<R>(&self, read: impl FnOnce(&Table) -> R) -> R {
-        with_cached(&TABLE, &self.table, read)
+        with_cached(&TABLE, self.table.swap(), read)
     }
 
     /// Calls `read` with the addresses that backends must not have.
     pub(crate) fn with_own<R>(&self, read: impl FnOnce(&Own) -> R) -> R {
-        with_cached(&OWN, &self.own, read)
+        with_cached(&OWN, self.own.swap(), read)
     }
 
     /// Whether a peer is one of our own pods.

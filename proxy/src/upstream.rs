@@ -110,10 +110,22 @@ impl Dialler {
             endpoints => {
                 let candidates =
                     Candidates { pool: &backend.endpoints, endpoints, origin: Origin::Endpoints };
-                self.with_policy(transport, |policy| candidates.choose(&seeker, policy))
+                self.choose_of(transport, candidates, &seeker)
             }
         };
         self.chosen(backend, choice, refused)
+    }
+
+    /// Chooses an endpoint of those that somebody may write. An endpoint is checked anew only if what that depends on has changed.
+    fn choose_of(&self, transport: Transport, candidates: Candidates<'_>, seeker: &Seeker<'_>) -> Outcome {
+        let Some(picked) = candidates.pick(seeker) else { return Outcome::default() };
+        let known = || Permitted::known(picked.endpoint, self.shared.version.now());
+        match known().filter(|_| transport == Transport::Tcp) {
+            Some(address) => {
+                Outcome { choice: Some(candidates.chosen(picked, address, seeker)), refused: None }
+            }
+            None => self.with_policy(transport, |policy| candidates.check(picked, seeker, policy)),
+        }
     }
 
     /// Chooses an endpoint of a service that an Ingress names by its URL. `by_request`: its name has the host of a request in
@@ -232,7 +244,9 @@ impl Dialler {
     }
 
     fn with_policy<T>(&self, transport: Transport, ask: impl FnOnce(&Policy<'_>) -> T) -> T {
-        let Shared { options, .. } = &*self.shared;
+        let Shared { options, version, .. } = &*self.shared;
+        // Before anything else: what is read after it is not older.
+        let version = (transport == Transport::Tcp).then(|| version.now());
         let listens = |address: SocketAddr| {
             let is_ours = |ip| dial::is_bound_by(address, SocketAddr::new(ip, address.port()));
             let port = PortKey { transport, number: address.port() };
@@ -257,6 +271,7 @@ impl Dialler {
                 cluster: &options.cluster_addresses,
                 listens: &listens,
                 serves: &serves,
+                version,
             })
         })
     }
@@ -286,8 +301,15 @@ struct Candidates<'c> {
 
 impl<'c> Candidates<'c> {
     fn choose(self, seeker: &Seeker<'_>, policy: &Policy<'_>) -> Outcome {
-        let Some(picked) = self.pick(seeker) else { return Outcome::default() };
-        match policy.check(picked.endpoint.address, self.origin) {
+        match self.pick(seeker) {
+            Some(picked) => self.check(picked, seeker, policy),
+            None => Outcome::default(),
+        }
+    }
+
+    /// Takes the endpoint that was picked if it may be connected to, and else another one.
+    fn check(self, picked: Picked<'_>, seeker: &Seeker<'_>, policy: &Policy<'_>) -> Outcome {
+        match policy.check_endpoint(picked.endpoint, self.origin) {
             Ok(address) => Outcome { choice: Some(self.chosen(picked, address, seeker)), refused: None },
             Err(refusal) => {
                 let refused = Some((Some(picked.endpoint.address), refusal));
@@ -357,3 +379,6 @@ impl NoEndpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

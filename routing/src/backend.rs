@@ -14,7 +14,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -283,6 +283,8 @@ pub struct Endpoint {
     point: u64,
     number: Number,
     latency: Latency,
+    /// See [`Endpoint::has_mark`].
+    mark: AtomicU64,
 }
 
 impl BackendError {
@@ -477,7 +479,23 @@ impl Endpoints {
 impl Endpoint {
     /// Makes an endpoint without requests.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, point: point(address), number: Number::new(), latency: Latency::default() }
+        Self {
+            address,
+            point: point(address),
+            number: Number::new(),
+            latency: Latency::default(),
+            mark: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns whether this is the number of the last call of [`Self::set_mark`]. There was none if it is 0.
+    pub fn has_mark(&self, mark: u64) -> bool {
+        self.mark.load(Ordering::Relaxed) == mark
+    }
+
+    /// Marks the endpoint, so that what was found out about its address need not be found out again for each request.
+    pub fn set_mark(&self, mark: u64) {
+        self.mark.store(mark, Ordering::Relaxed);
     }
 
     /// Counts how long the endpoint took to answer, in seconds; for backends that are balanced by that. `now` is in

@@ -1,5 +1,6 @@
 //! Which addresses requests may be carried to: one question, asked of each address at each attempt, after its name was
-//! resolved. Nothing else makes a [`Permitted`], and nothing else can be connected to.
+//! resolved. An endpoint of a Service that was permitted stays permitted as long as neither the table nor our own addresses
+//! change. Nothing else makes a [`Permitted`], and nothing else can be connected to.
 
 use std::{
     fmt,
@@ -10,7 +11,7 @@ use std::{
 
 use nix::libc;
 use portcullis_routing::{
-    ClusterAddresses, ExternalNames, RouteKind, ServiceName, Special, address::embedded,
+    ClusterAddresses, Endpoint, ExternalNames, RouteKind, ServiceName, Special, address::embedded,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{io::Interest, net::TcpStream};
@@ -59,6 +60,8 @@ pub(crate) struct Policy<'p> {
     pub(crate) listens: &'p dyn Fn(SocketAddr) -> bool,
     /// Whether a listener of ours has this port, as it is bound or as clients name it.
     pub(crate) serves: &'p dyn Fn(u16) -> bool,
+    /// The version of `own`, `listens` and `serves`; `None` for datagrams, whose listeners are others.
+    pub(crate) version: Option<u64>,
 }
 
 /// An address that may be connected to.
@@ -88,6 +91,20 @@ impl Policy<'_> {
             self.check_both(SocketAddr::new(ip.into(), address.port()), origin)?;
         }
         Ok(Permitted(address))
+    }
+
+    /// Whether an endpoint may be connected to. If it may, [`Permitted::known`] knows it from then on.
+    pub(crate) fn check_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        origin: Origin<'_>,
+    ) -> Result<Permitted, Refusal> {
+        let permitted = self.check(endpoint.address, origin)?;
+        // For other origins it also depends on who asks, and on the addresses of Services.
+        if let (Origin::Endpoints, Some(version)) = (origin, self.version) {
+            endpoint.set_mark(version);
+        }
+        Ok(permitted)
     }
 
     fn check_both(&self, address: SocketAddr, origin: Origin<'_>) -> Result<(), Refusal> {
@@ -153,6 +170,11 @@ pub(crate) fn is_bound_by(address: SocketAddr, bound: SocketAddr) -> bool {
 }
 
 impl Permitted {
+    /// The address of an endpoint that was permitted to [`Origin::Endpoints`] over TCP by a policy of this version.
+    pub(crate) fn known(endpoint: &Endpoint, version: u64) -> Option<Self> {
+        endpoint.has_mark(version).then_some(Self(endpoint.address))
+    }
+
     /// The address.
     pub(crate) fn address(self) -> SocketAddr {
         self.0
@@ -277,8 +299,15 @@ mod tests {
         cluster.set(web, ["10.96.0.3".parse().unwrap()]);
         let listens = |address: SocketAddr| address.port() == 8080;
         let serves = |port: u16| matches!(port, 80 | 8080 | 9080);
-        let policy =
-            Policy { local, names, own: &own, cluster: &cluster, listens: &listens, serves: &serves };
+        let policy = Policy {
+            local,
+            names,
+            own: &own,
+            cluster: &cluster,
+            listens: &listens,
+            serves: &serves,
+            version: None,
+        };
         let address: SocketAddr = address.parse().unwrap();
         match policy.check(address, origin) {
             Ok(permitted) => {
