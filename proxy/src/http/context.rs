@@ -365,13 +365,13 @@ impl Context {
 
     /// The route, where a step of it asks for copies of some requests. Upgrades are not copied.
     pub(crate) fn with_mirrors(&self) -> Option<&Route> {
-        let wants = |route: &&Route| route.copy().is_some() || route.mirrors().next().is_some();
+        let wants = |route: &&Route| route.copy().is_some() || route.has_mirrors();
         self.route.as_ref().filter(|route| !self.upgrade && wants(route))
     }
 
     /// Whether a copy of the request is wanted as the client sent it.
     pub(crate) fn is_copied_as_sent(&self) -> bool {
-        self.with_mirrors().is_some_and(|route| route.copy().is_some())
+        !self.upgrade && self.route.as_ref().is_some_and(|route| route.copy().is_some())
     }
 
     /// The time at which this attempt, or the whole request, is given up.

@@ -264,6 +264,11 @@ impl Route {
         self.rule.steps.iter().chain(self.choice().into_iter().flat_map(|choice| choice.steps.iter()))
     }
 
+    /// Whether there are any steps; most rules and backends have none. Costs less than to look for one of them.
+    fn has_steps(&self) -> bool {
+        !self.rule.steps.is_empty() || self.choice().is_some_and(|choice| !choice.steps.is_empty())
+    }
+
     /// Returns the changes that the steps make to the headers of the request, including Host.
     pub fn request_edits(&self) -> RequestEdits<'_> {
         RequestEdits::of(self.edits(), self.host())
@@ -377,6 +382,11 @@ impl Route {
         })
     }
 
+    /// Returns whether there are any mirrors.
+    pub fn has_mirrors(&self) -> bool {
+        self.has_steps() && self.mirrors().next().is_some()
+    }
+
     /// Returns the mirrored request of an Ingress, as the client sent it.
     pub fn copy(&self) -> Option<&IngressCopy> {
         self.derived.as_ref()?.copy.as_ref()
@@ -391,6 +401,10 @@ impl Route {
             Step::Rewrite(rewrite) => part(rewrite),
             _ => None,
         };
+        // Asked for each part of each request.
+        if !self.has_steps() {
+            return None;
+        }
         self.steps().filter_map(of).last()
     }
 }

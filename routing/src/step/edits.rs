@@ -266,6 +266,11 @@ struct Chain<'r>([Option<&'r HeaderEdits>; 3]);
 
 impl<'r> Chain<'r> {
     #[inline]
+    fn is_empty(&self) -> bool {
+        matches!(self.0, [None, None, None])
+    }
+
+    #[inline]
     fn replaces(&self, name: &[u8]) -> bool {
         self.links().any(|edits| edits.replaces(name))
     }
@@ -318,7 +323,7 @@ impl<'r> RequestEdits<'r> {
     /// Returns whether there are changes of headers other than Host. If not, no header is replaced.
     #[inline]
     pub fn change_headers(&self) -> bool {
-        self.chain.links().next().is_some()
+        !self.chain.is_empty()
     }
 
     /// Returns whether the request's headers of this name, in upper or lower case, are not forwarded. Host is not
@@ -440,6 +445,14 @@ impl<'r> AnswerEdits<'r> {
     /// Adds the headers of an Ingress's CORS.
     pub(crate) fn with_ingress_cors(self, cors: Option<&'r IngressCors>, request: &'r dyn Headers) -> Self {
         Self { ingress_cors: cors.and_then(|cors| cors.granted(request)), ..self }
+    }
+
+    /// Returns whether there are any changes. Most responses have none.
+    #[inline]
+    pub fn change_headers(&self) -> bool {
+        let Self { chain, varies, cors, ingress_cors, hsts, rewrite, session, cookie } = self;
+        let own = cors.is_some() || ingress_cors.is_some() || hsts.is_some() || session.is_some();
+        !chain.is_empty() || *varies || own || rewrite.is_some() || cookie.is_some()
     }
 
     /// Returns whether the response's headers of this name, in upper or lower case, are not forwarded.

@@ -101,7 +101,8 @@ proptest! {
                 prop_assert_eq!(one, want.into_iter().take(1).collect::<Vec<_>>());
             }
         }
-        let mut text = written(&head, |name| edits.replaces(name), |out| edits.write(out));
+        let changes = edits.change_headers();
+        let mut text = written(&head, |name| changes && edits.replaces(name), |out| edits.write(out));
         if let Some(host) = edits.host() {
             text.insert(header::HOST, HeaderValue::from_bytes(host).unwrap());
         }
@@ -134,7 +135,27 @@ proptest! {
         let mut map = head.clone();
         edits.apply(&mut map);
         prop_assert_eq!(&map, &want);
+        prop_assert!(edits.change_headers());
         prop_assert_eq!(&written(&head, |name| edits.replaces(name), |out| edits.write(out)), &want);
+    }
+}
+
+#[test]
+fn every_change_of_a_response_counts_as_one() {
+    let value = HeaderValue::from_static("a");
+    let steps = StepEdits::of(&[Step::ResponseHeaders(
+        HeaderModifier::new([], [], [HeaderName::from_static("x-a")]).unwrap(),
+    )]);
+    let none = AnswerEdits::default();
+    assert!(!none.change_headers());
+    for (edits, what) in [
+        (none.with([None, steps.as_ref(), None]), "a step"),
+        (AnswerEdits { varies: true, ..none }, "CORS for other origins"),
+        (AnswerEdits { hsts: Some(&value), ..none }, "HSTS"),
+        (none.with_session(Some((&header::SET_COOKIE, &value))), "a session"),
+        (none.with_cookie(Some(&value)), "a cookie"),
+    ] {
+        assert!(edits.change_headers(), "{what}");
     }
 }
 
