@@ -1,8 +1,9 @@
 //! Notices that nothing moves any more: a write that nobody takes, a request on which nothing happens.
 
 use std::{
+    cell::Cell,
     pin::{Pin, pin},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -28,6 +29,24 @@ fn looks(limit: Duration) -> u32 {
     // Divisions of 128 bits are slow.
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     u32::try_from(limit.div_ceil(PAUSE.as_millis() as u64)).unwrap_or(u32::MAX).clamp(LOOKS, MANY_LOOKS)
+}
+
+thread_local! {
+    /// The limit that was divided last, and what came of it. Nearly all requests have the same one, and divisions are slow.
+    static DIVIDED: Cell<Option<(Duration, u32, Ticks)>> = const { Cell::new(None) };
+}
+
+/// How often the coarse clock is looked at within this limit, beside the look at its end, and the time between two looks.
+fn divided(limit: Duration) -> (u32, Ticks) {
+    if let Some((divided, looks, pause)) = DIVIDED.get()
+        && divided == limit
+    {
+        return (looks, pause);
+    }
+    let looks = if limit < COARSE { 0 } else { looks(limit) };
+    let pause = Ticks::of(limit).part(looks);
+    DIVIDED.set(Some((limit, looks, pause)));
+    (looks, pause)
 }
 
 /// Looks from time to time whether something has moved. What moves leaves a mark and no more, so that a fast transfer
@@ -76,22 +95,29 @@ pub(crate) struct CoarseStall {
 impl CoarseStall {
     /// Begins to count to `limit`, by this deadline of the clock.
     pub(crate) fn begin(limit: Duration, watch: &Watch) -> Self {
-        let mut stall = Self { limit, looks: 0, pause: Ticks::of(limit), quiet: 0 };
-        stall.count(limit, watch);
+        let mut stall = Self::new(limit);
+        stall.moved(watch);
         stall
+    }
+
+    /// Begins to count to `limit` as soon as something [moves](Self::moved).
+    pub(crate) fn new(limit: Duration) -> Self {
+        let (looks, pause) = divided(limit);
+        Self { limit, looks, pause, quiet: 0 }
     }
 
     /// Counts to this limit, from now on if it is another one.
     pub(crate) fn set_limit(&mut self, limit: Duration, watch: &Watch) {
         if limit != self.limit {
-            self.count(limit, watch);
+            *self = Self::begin(limit, watch);
         }
     }
 
-    fn count(&mut self, limit: Duration, watch: &Watch) {
-        let looks = if limit < COARSE { 0 } else { looks(limit) };
-        (self.limit, self.looks, self.pause) = (limit, looks, Ticks::of(limit).part(looks));
-        self.moved(watch);
+    /// Something has moved just before the task waits. Returns `false` if the time is over all the same, since the limit is 0.
+    pub(crate) fn moved_and_waits(&mut self, watch: &Watch, waker: &Waker) -> bool {
+        self.quiet = 0;
+        watch.begin(self.pause, waker);
+        !self.limit.is_zero()
     }
 
     /// Something has moved.
@@ -154,6 +180,37 @@ mod tests {
         stops(&mut stall, LIMIT).await;
         let noticed = begin.elapsed();
         assert!(noticed > LIMIT && noticed <= LIMIT * 5 / 4, "{noticed:?}");
+    }
+
+    /// Counts to the limit of a request that moves once, at its beginning.
+    async fn request_stops(limit: Duration, watch: &Watch) -> Duration {
+        let begin = Instant::now();
+        let (mut stall, mut begins) = (CoarseStall::new(limit), true);
+        poll_fn(|cx| {
+            if std::mem::take(&mut begins) && stall.moved_and_waits(watch, cx.waker()) {
+                return Poll::Pending;
+            }
+            while !ready!(stall.poll_look(cx, watch)) {}
+            Poll::Ready(())
+        })
+        .await;
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_request_of_a_connection_counts_to_its_own_limit() {
+        tokio::spawn(crate::clock::run());
+        let watch = Watch::new();
+        for limit in [LIMIT, LIMIT, LIMIT / 2, COARSE / 2, LIMIT, LIMIT * 10] {
+            assert!(
+                tokio::time::timeout(limit / 2, request_stops(limit, &watch)).await.is_err(),
+                "{limit:?}"
+            );
+            let noticed = request_stops(limit, &watch).await;
+            let latest = limit * 5 / 4 + 3 * crate::clock::TICK;
+            assert!(noticed >= limit && noticed <= latest, "{limit:?}: {noticed:?}");
+        }
+        assert_eq!(request_stops(Duration::ZERO, &watch).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -43,8 +43,8 @@ pub(super) enum Stream {
 }
 
 /// The number of a TLS identity ([`tls::identity`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct TlsId(u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TlsId(pub(super) u64);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,14 @@ pub(super) async fn connect(
 impl Connection {
     pub(super) fn new(stream: Stream, endpoint: Weak<Endpoint>, open: Open) -> Self {
         Self { stream, endpoint, _open: open }
+    }
+
+    /// Ready if a read may return bytes, the end or an error. TLS is always ready: only a read shows what it holds.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.stream {
+            Stream::Plain(tcp) => tcp.poll_read_ready(cx).map(|_| ()),
+            Stream::Tls(_) => Poll::Ready(()),
+        }
     }
 
     /// Reads into `room`; 0 bytes are the end of the connection.

@@ -27,6 +27,8 @@ pub(super) struct Incoming {
     pub(super) skip: usize,
     /// Whether anything has come.
     begun: bool,
+    /// Whether it was looked whether the backend has sent anything.
+    has_looked: bool,
     interim: u32,
 }
 
@@ -37,7 +39,15 @@ impl Default for Incoming {
     fn default() -> Self {
         // Much larger than most heads, so that one system call reads the head and the first part of the body. The buffer is kept
         // only while the client has not taken what is in it.
-        Self { buffer: Buffer::default(), size: Size::Large, ready: 0, skip: 0, begun: false, interim: 0 }
+        Self {
+            buffer: Buffer::default(),
+            size: Size::Large,
+            ready: 0,
+            skip: 0,
+            begun: false,
+            has_looked: false,
+            interim: 0,
+        }
     }
 }
 
@@ -92,6 +102,10 @@ impl Incoming {
         backend: &mut Connection,
         head_sent: bool,
     ) -> Poll<Result<bool, Broken>> {
+        // Just after the request was sent there is usually nothing to read, so no buffer is taken for it.
+        if !std::mem::replace(&mut self.has_looked, true) && backend.poll_readable(cx).is_pending() {
+            return Poll::Pending;
+        }
         // If everything read so far was passed on, the next read takes a buffer of the current size.
         self.buffer.give_back();
         if self.buffer.is_lent() {

@@ -13,7 +13,13 @@ mod demand;
 mod lend;
 mod limit;
 
-use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    hash::{Hash, Hasher},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use foldhash::HashMap;
 use tokio::time::Instant;
@@ -34,10 +40,26 @@ use crate::{
 
 /// Connections with the same identity are interchangeable. The Service is not part of it: a connection to an address is the
 /// same whichever Service led there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) address: SocketAddr,
     pub(super) tls: TlsId,
+}
+
+/// As few numbers as there can be: the hasher, which has a seed of this process, takes long for each of them.
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let port = u64::from(self.address.port());
+        match self.address {
+            SocketAddr::V4(address) => state.write_u64(port << 32 | u64::from(address.ip().to_bits())),
+            SocketAddr::V6(address) => {
+                state.write_u128(address.ip().to_bits());
+                state.write_u64(port << 32 | u64::from(address.scope_id()));
+            }
+        }
+        let TlsId(tls) = self.tls;
+        state.write_u64(tls);
+    }
 }
 
 #[derive(Debug)]

@@ -80,6 +80,9 @@ pub(super) struct Relay<'r> {
     pub(super) content: usize,
 }
 
+/// The most bytes of a body that are copied to send them together with a head.
+const SHORT: usize = 2 << 10;
+
 /// An answer whose head has come.
 #[derive(Debug)]
 struct Answering {
@@ -119,7 +122,7 @@ impl<'r> Relay<'r> {
         time: Time,
     ) -> Self {
         let Request { client, upload, head, asked, origin } = request;
-        let stall = CoarseStall::begin(time.silence.backend_reads, &client.watch);
+        let stall = CoarseStall::new(time.silence.backend_reads);
         Self {
             client,
             upload,
@@ -135,7 +138,7 @@ impl<'r> Relay<'r> {
             watching: true,
             waits_for_client: false,
             stall,
-            has_moved: false,
+            has_moved: true,
             silence: time.silence,
             deadline: time.deadline,
             content: 0,
@@ -202,11 +205,13 @@ impl<'r> Relay<'r> {
                 Poll::Pending => {}
             }
         }
-        if std::mem::take(&mut self.has_moved) {
-            self.stall.moved(&self.client.watch);
+        let (limit, has_moved) = (self.silence.of_waiting(self.waits()), std::mem::take(&mut self.has_moved));
+        let watch = &self.client.watch;
+        self.stall.set_limit(limit, watch);
+        if has_moved && self.stall.moved_and_waits(watch, cx.waker()) {
+            return Poll::Pending;
         }
-        self.stall.set_limit(self.silence.of_waiting(self.waits()), &self.client.watch);
-        while let Poll::Ready(stalled) = self.stall.poll_look(cx, &self.client.watch) {
+        while let Poll::Ready(stalled) = self.stall.poll_look(cx, watch) {
             if stalled {
                 let client = self.waits_for_client && self.sending == Sending::On;
                 return Poll::Ready(Err(Broken::Stalled { client }));
@@ -336,8 +341,23 @@ impl<'r> Relay<'r> {
         }
     }
 
+    /// Copies a short body behind the head that it is sent with: one piece costs less to send than two.
+    fn join_short(&mut self) {
+        let is_plain = |answer: &Answering| answer.pacer.is_none() && answer.coder.is_none();
+        let body = self.incoming.next();
+        if !self.out.is_sent()
+            && (1..=SHORT).contains(&body.len())
+            && self.answer.as_ref().is_some_and(is_plain)
+        {
+            let len = body.len();
+            self.out.bytes.extend_from_slice(body);
+            self.incoming.passed(len);
+        }
+    }
+
     /// Passes on to the client what is ready for it.
     fn poll_pass(&mut self, cx: &mut Task<'_>) -> Result<Poll<()>, Broken> {
+        self.join_short();
         while self.has_bytes() {
             let (pacer, coder) = match &mut self.answer {
                 Some(answer) => (answer.pacer.as_mut(), answer.coder.as_ref()),

@@ -50,6 +50,11 @@ impl Socket {
         &self.tcp
     }
 
+    /// Ready when a read would give bytes, the end or an error, as far as the runtime knows.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.early.is_some() { Poll::Ready(Ok(())) } else { self.tcp.poll_read_ready(cx) }
+    }
+
     /// Takes the result of a write through, or an error in its place when it has been waiting too long.
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {

@@ -36,7 +36,7 @@ impl Transport {
                 let mut byte = [0; 1];
                 tcp.tcp().poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
             }
-            Self::Plain(tcp) => tcp.tcp().poll_read_ready(cx),
+            Self::Plain(tcp) => tcp.poll_readable(cx),
             // Readiness of the socket is not enough: tickets and key updates carry no bytes of ours, and rustls
             // may hold bytes that the socket no longer has.
             Self::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ()),
