@@ -30,6 +30,7 @@ pub mod fuzz;
 mod handover;
 mod head;
 mod incoming;
+mod last_host;
 mod lines;
 mod message;
 mod name;

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock,
     http::{answer::Reply, hop},
+    refusal::MAX_FIELDS,
 };
 
 /// The head of a backend's answer.
@@ -49,11 +50,18 @@ impl<'b> Room<'b> {
     /// If it is malformed.
     pub(super) fn read_answer(&mut self, bytes: &'b [u8]) -> Result<Option<AnswerHead<'_, 'b>>, Why> {
         let mut parser = ParserConfig::default();
-        // Old servers send both.
+        // Old servers send both. Folded values are expected only if the head cannot be read without them, so that they need
+        // not be searched for in every head.
         parser.allow_spaces_after_header_name_in_responses(true);
-        parser.allow_obsolete_multiline_headers_in_responses(true);
         let mut parsed = httparse::Response::new(&mut []);
-        let read = parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut self.headers);
+        let mut read = parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut self.headers);
+        let folded = read == Err(Error::HeaderName);
+        if folded {
+            parser.allow_obsolete_multiline_headers_in_responses(true);
+            parsed = httparse::Response::new(&mut []);
+            let headers = self.folded.insert(Box::new_uninit_slice(MAX_FIELDS));
+            read = parser.parse_response_with_uninit_headers(&mut parsed, bytes, headers);
+        }
         let len = match read {
             Ok(Status::Complete(len)) => len,
             Ok(Status::Partial) => return Ok(None),
@@ -75,10 +83,6 @@ impl<'b> Room<'b> {
                 _ => "the backend's response has no clear end",
             })?;
         }
-        // Without folded values there is a line for each header, the status line, and the empty line. Whole blocks are counted
-        // fastest; lines of the body that are counted, too, do no harm.
-        let end = len.next_multiple_of(BLOCK).min(bytes.len());
-        let folded = memchr::memchr_iter(b'\n', &bytes[..end]).count() > headers.len() + 2;
         let (phrase, http10) = (parsed.reason.unwrap_or_default(), version == 0);
         Ok(Some(AnswerHead {
             status,
@@ -93,9 +97,6 @@ impl<'b> Room<'b> {
         }))
     }
 }
-
-/// The bytes that are searched at a time.
-const BLOCK: usize = 32;
 
 const UNKNOWN_CODING: Why = "the backend uses an unknown transfer coding";
 
@@ -167,11 +168,17 @@ impl AnswerHead<'_, '_> {
 
     /// Writes it for an HTTP/1 client. The steps of `route` change its headers, and may look at those of `request`.
     pub(super) fn write(&self, form: Form, route: Option<&Route>, request: &dyn Headers, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"HTTP/1.1 ");
-        put_number(out, self.status.into());
-        put(out, &[b" ", self.phrase.as_bytes(), b"\r\n"]);
+        let mut runs = Runs::new(self.bytes);
+        match self.plain_line() {
+            Some(len) => runs.keep_front(len),
+            None => {
+                out.extend_from_slice(b"HTTP/1.1 ");
+                put_number(out, self.status.into());
+                put(out, &[b" ", self.phrase.as_bytes(), b"\r\n"]);
+            }
+        }
         let edits = route.map(|route| route.answer_edits(self.status, request)).unwrap_or_default();
-        self.write_headers(form, &edits, out);
+        self.write_headers(form, &edits, runs, out);
         edits.write(out);
         if self.status >= 200 {
             write_connection(form, out);
@@ -179,8 +186,22 @@ impl AnswerHead<'_, '_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    fn write_headers(&self, form: Form, edits: &AnswerEdits<'_>, out: &mut Vec<u8>) {
-        let (mut runs, mut has_date) = (Runs::new(self.bytes), false);
+    /// The length of the status line, including its end, if it is in the form in which it is written and stands at the beginning
+    /// of the bytes.
+    fn plain_line(&self) -> Option<usize> {
+        const BEFORE: &[u8] = b"HTTP/1.1 ";
+        // A phrase with bytes that are no text is given as an empty one.
+        let phrase = place(self.bytes, self.phrase.as_bytes())?;
+        let is_plain = self.bytes.starts_with(BEFORE)
+            && phrase.start == BEFORE.len() + b"200 ".len()
+            && self.bytes.get(phrase.start - 1) == Some(&b' ')
+            && self.bytes.get(phrase.end..phrase.end + 2) == Some(b"\r\n");
+        is_plain.then_some(phrase.end + 2)
+    }
+
+    /// Writes the headers. What `runs` holds is written before them.
+    fn write_headers(&self, form: Form, edits: &AnswerEdits<'_>, mut runs: Runs<'_>, out: &mut Vec<u8>) {
+        let (mut has_date, changes) = (false, edits.change_headers());
         for (kind, header) in self.fields() {
             let goes_on = match kind {
                 // Transfer-Encoding overrides it (RFC 9112, 6.3).
@@ -195,7 +216,7 @@ impl AnswerHead<'_, '_> {
                 }
                 kind => self.goes_on(kind, header),
             };
-            if !goes_on || edits.replaces(header.name.as_bytes()) {
+            if !goes_on || (changes && edits.replaces(header.name.as_bytes())) {
                 continue;
             }
             if self.folded && header.value.contains(&b'\n') {
@@ -308,6 +329,18 @@ mod tests {
                 Form { chunks: true, ..PERSISTS },
                 "HTTP/1.1 200 OK\r\nDate: x\r\nFolded: a b\r\nSpaced: c\r\nTransfer-Encoding: chunked\r\n\r\n",
             ),
+            // Status lines in other forms than the one that is written.
+            ("\r\nHTTP/1.1 200 OK\nDate: x\r\n\r\n", PERSISTS, "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"),
+            ("\r\nHTTP/1.1 200 OK\r\nDate: x\r\n\r\n", PERSISTS, "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"),
+            ("HTTP/1.1 200 OK\nDate: x\r\n\r\n", PERSISTS, "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n"),
+            ("HTTP/1.1 200\r\nDate: x\r\n\r\n", PERSISTS, "HTTP/1.1 200 \r\nDate: x\r\n\r\n"),
+            ("HTTP/1.1 404 \r\nDate: x\r\n\r\n", PERSISTS, "HTTP/1.1 404 \r\nDate: x\r\n\r\n"),
+            ("HTTP/1.1 200 \u{e4}\r\nDate: x\r\n\r\n", PERSISTS, "HTTP/1.1 200 \r\nDate: x\r\n\r\n"),
+            (
+                "HTTP/1.1 200 OK\r\nKeep-Alive: 1\r\nDate: x\r\n\r\n",
+                PERSISTS,
+                "HTTP/1.1 200 OK\r\nDate: x\r\n\r\n",
+            ),
             ("HTTP/1.1 103 Early\r\nLink: x\r\n\r\n", closes, "HTTP/1.1 103 Early\r\nLink: x\r\n\r\n"),
         ] {
             assert_eq!(written(answer, form), want, "{answer:?}");
@@ -323,9 +356,15 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: cow\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA\x00: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nA\x00: b\r\n\r\n",
         ] {
             assert!(Room::new().read_answer(answer.as_bytes()).is_err(), "{answer:?}");
         }
-        assert!(matches!(Room::new().read_answer(b"HTTP/1.1 200 OK\r\nA"), Ok(None)));
+        for begun in
+            ["HTTP/1.1 200 OK\r\nA", "HTTP/1.1 200 OK\r\nA: b\r\n c", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n"]
+        {
+            assert!(matches!(Room::new().read_answer(begun.as_bytes()), Ok(None)), "{begun:?}");
+        }
     }
 }

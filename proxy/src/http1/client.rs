@@ -18,6 +18,7 @@ use super::{
     buffer::{Buffer, Size},
     exchange::{self, Head},
     handover,
+    last_host::LastHost,
     plan::{self, Arriving, Checking, Outcome, Plan},
     receive,
 };
@@ -39,6 +40,7 @@ pub(super) struct Client {
     /// Bytes that were read: the rest of the current request, and the requests after it.
     pub(super) input: Buffer,
     size: Size,
+    last_host: LastHost,
     pub(super) watch: Watch,
     /// Whether the client has closed its side, or the connection is broken.
     pub(super) ended: bool,
@@ -86,6 +88,9 @@ async fn serve_client(
     loop {
         if client.input.is_empty() && !client.request_begins(port, fresh, &conn.limits).await {
             return Box::pin(client.close_idle()).await;
+        }
+        if !fresh {
+            client.last_host.begin();
         }
         let next = {
             let _in_flight = worker.load.request();
@@ -157,6 +162,7 @@ impl Client {
             transport,
             input,
             size: Size::default(),
+            last_host: LastHost::default(),
             watch: Watch::new(),
             ended: false,
             wrote: false,
@@ -166,10 +172,15 @@ impl Client {
 
     /// Waits for the first byte of a request. `false`: none will come.
     async fn request_begins(&mut self, port: &Port, fresh: bool, limits: &Limits) -> bool {
-        self.watch.set(Ticks::of(limits.keepalive));
-        let mut draining = false;
+        let (mut draining, mut has_looked, mut waits) = (false, false, false);
         let begins = poll_fn(|cx| {
             loop {
+                // At first there is usually nothing to read, so no buffer is taken for it.
+                if !std::mem::replace(&mut has_looked, true)
+                    && self.transport.poll_readable(cx, false).is_pending()
+                {
+                    break;
+                }
                 match self.poll_read(cx) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
                     Poll::Ready(Ok(_)) => {
@@ -181,13 +192,20 @@ impl Client {
                     Poll::Pending => break,
                 }
             }
+            let begins_to_wait = !std::mem::replace(&mut waits, true);
+            if begins_to_wait {
+                self.watch.begin(Ticks::of(limits.keepalive), cx.waker());
+            }
             if port.draining() && !std::mem::replace(&mut draining, true) {
                 if !fresh {
                     return Poll::Ready(false);
                 }
                 self.watch.set(Ticks::of(FRESH_WHILE_DRAINING));
             }
-            if self.watch.look(cx.waker()) { Poll::Ready(false) } else { Poll::Pending }
+            match !begins_to_wait && self.watch.look(cx.waker()) {
+                true => Poll::Ready(false),
+                false => Poll::Pending,
+            }
         })
         .await;
         // A request that has begun sets it anew, or lifts it once its head is whole.
@@ -211,7 +229,8 @@ impl Client {
         loop {
             let (bytes, new) = (self.input.bytes(), arriving.is_new());
             if (arriving.may_be_read(bytes) || bytes.len() > limit)
-                && let Some((plan, len)) = plan::begin(&worker.shared, conn, bytes, limit)?
+                && let Some((plan, len)) =
+                    plan::begin(&worker.shared, conn, bytes, limit, &mut self.last_host)?
             {
                 self.watch.lift();
                 self.input.used(len);

@@ -11,11 +11,17 @@ use crate::refusal::MAX_FIELDS;
 pub(super) struct Room<'b> {
     pub(super) headers: [MaybeUninit<Header<'b>>; MAX_FIELDS],
     pub(super) kinds: [Kind; MAX_FIELDS],
+    /// The headers, if values among them are folded over several lines. Few heads have such values.
+    pub(super) folded: Option<Box<[MaybeUninit<Header<'b>>]>>,
 }
 
 impl Room<'_> {
     pub(super) fn new() -> Self {
-        Self { headers: [const { MaybeUninit::uninit() }; MAX_FIELDS], kinds: [Kind::Other; MAX_FIELDS] }
+        Self {
+            headers: [const { MaybeUninit::uninit() }; MAX_FIELDS],
+            kinds: [Kind::Other; MAX_FIELDS],
+            folded: None,
+        }
     }
 }
 
@@ -31,6 +37,11 @@ impl<'b> Runs<'b> {
     /// For headers that were parsed from these bytes.
     pub(super) fn new(bytes: &'b [u8]) -> Self {
         Self { bytes, run: 0..0, has_length: false }
+    }
+
+    /// Copies the first `len` bytes, before any header.
+    pub(super) fn keep_front(&mut self, len: usize) {
+        self.run = 0..len;
     }
 
     /// Copies a header.

@@ -7,7 +7,7 @@ use httparse::{Error, Header, Status};
 use portcullis_routing::{Headers, host::request_name};
 
 use super::{
-    fields::Room,
+    fields::{Room, place},
     framing::Framing,
     message::{Seen, Why, is_named},
     name::{Kind, kind},
@@ -159,6 +159,16 @@ impl<'b> RequestHead<'_, 'b> {
         self.seen.names_headers && is_named(name, self.values(Kind::Connection))
     }
 
+    /// The length of the request line, including its end, if it is `method SP target SP HTTP/1.1` and stands at the beginning of
+    /// the bytes.
+    pub(super) fn plain_line(&self) -> Option<usize> {
+        const END: &[u8] = b" HTTP/1.1\r\n";
+        let target = place(self.bytes, self.target.as_bytes())?;
+        let is_plain = target.start == self.method.as_str().len() + 1
+            && self.bytes.get(target.end..target.end + END.len()) == Some(END);
+        is_plain.then_some(target.end + END.len())
+    }
+
     /// The host, from the Host header or the authority of an absolute target (RFC 9112, 3.2).
     ///
     /// # Errors
@@ -183,9 +193,21 @@ impl<'b> RequestHead<'_, 'b> {
         Ok(Host { value, name: request_name(value).ok_or("invalid Host")? })
     }
 
+    /// The value of the only Host header, if nothing else of the request may have a bearing on the host.
+    pub(super) fn only_host(&self) -> Option<&'b [u8]> {
+        let mut fields = self.values(Kind::Host);
+        let field = fields.next()?;
+        (fields.next().is_none() && self.is_without_authority()).then_some(field)
+    }
+
+    /// Whether the target is surely not in absolute form.
+    fn is_without_authority(&self) -> bool {
+        self.target.starts_with(['/', '*'])
+    }
+
     /// The authority of a target in absolute form.
     fn authority(&self) -> Result<Option<&'b [u8]>, Why> {
-        if self.target.starts_with(['/', '*']) {
+        if self.is_without_authority() {
             return Ok(None);
         }
         let Some((_, rest)) = self.target.split_once("://") else { return Ok(None) };

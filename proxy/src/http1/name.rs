@@ -43,41 +43,64 @@ pub(super) enum Kind {
 /// The kind of a header with this name.
 pub(super) fn kind(name: &[u8]) -> Kind {
     let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return Kind::Other };
-    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
     // Length and first letter alone rule out nearly all other names.
     match (name.len(), first) {
-        (2, b't') if is("te") => Kind::Hop,
-        (4, b'h') if is("host") => Kind::Host,
-        (4, b'd') if is("date") => Kind::Date,
-        (5, b'p') if is("proxy") => Kind::Forged,
-        (6, b'e') if is("expect") => Kind::Expect,
-        (6, b'o') if is("origin") => Kind::Origin,
-        (7, b'u') if is("upgrade") => Kind::Upgrade,
-        (7, b't') if is("trailer") => Kind::Trailer,
-        (8, b'x') if is("x-scheme") => Kind::Scheme,
-        (9, b'f') if is("forwarded") => Kind::Claim,
-        (9, b'x') if is("x-real-ip") => Kind::RealIp,
-        (10, b'c') if is("connection") => Kind::Connection,
-        (10, b'k') if is("keep-alive") => Kind::KeepAlive,
-        (12, b'c') if is("content-type") => Kind::ContentType,
-        (12, b'x') if is("x-request-id") => Kind::RequestId,
-        (14, b'c') if is("content-length") => Kind::ContentLength,
-        (14, b'h') if is("http2-settings") => Kind::Hop,
-        (15, b'x') if is("x-forwarded-for") => Kind::ForwardedFor,
-        (16, b'x') if is("x-forwarded-host") => Kind::ForwardedHost,
-        (16, b'x') if is("x-forwarded-port") => Kind::ForwardedPort,
-        (16, b'p') if is("proxy-connection") => Kind::Hop,
-        (17, b't') if is("transfer-encoding") => Kind::TransferEncoding,
-        (17, b'x') if is("x-forwarded-proto") => Kind::ForwardedProto,
-        (18, b'p') if is("proxy-authenticate") => Kind::Hop,
-        (18, b'x') if is("x-forwarded-scheme") => Kind::Scheme,
-        (19, b'p') if is("proxy-authorization") => Kind::Hop,
-        (20, b'x') if is("x-portcullis-checked") => Kind::Forged,
-        (24, b'x') if is("x-original-forwarded-for") => Kind::Original,
-        (25, b'x') if is("x-original-forwarded-host") => Kind::Original,
+        (2, b't') if is(name, b"te") => Kind::Hop,
+        (4, b'h') if is(name, b"host") => Kind::Host,
+        (4, b'd') if is(name, b"date") => Kind::Date,
+        (5, b'p') if is(name, b"proxy") => Kind::Forged,
+        (6, b'e') if is(name, b"expect") => Kind::Expect,
+        (6, b'o') if is(name, b"origin") => Kind::Origin,
+        (7, b'u') if is(name, b"upgrade") => Kind::Upgrade,
+        (7, b't') if is(name, b"trailer") => Kind::Trailer,
+        (8, b'x') if is(name, b"x-scheme") => Kind::Scheme,
+        (9, b'f') if is(name, b"forwarded") => Kind::Claim,
+        (9, b'x') if is(name, b"x-real-ip") => Kind::RealIp,
+        (10, b'c') if is(name, b"connection") => Kind::Connection,
+        (10, b'k') if is(name, b"keep-alive") => Kind::KeepAlive,
+        (12, b'c') if is(name, b"content-type") => Kind::ContentType,
+        (12, b'x') if is(name, b"x-request-id") => Kind::RequestId,
+        (14, b'c') if is(name, b"content-length") => Kind::ContentLength,
+        (14, b'h') if is(name, b"http2-settings") => Kind::Hop,
+        (15, b'x') if is(name, b"x-forwarded-for") => Kind::ForwardedFor,
+        (16, b'x') if is(name, b"x-forwarded-host") => Kind::ForwardedHost,
+        (16, b'x') if is(name, b"x-forwarded-port") => Kind::ForwardedPort,
+        (16, b'p') if is(name, b"proxy-connection") => Kind::Hop,
+        (17, b't') if is(name, b"transfer-encoding") => Kind::TransferEncoding,
+        (17, b'x') if is(name, b"x-forwarded-proto") => Kind::ForwardedProto,
+        (18, b'p') if is(name, b"proxy-authenticate") => Kind::Hop,
+        (18, b'x') if is(name, b"x-forwarded-scheme") => Kind::Scheme,
+        (19, b'p') if is(name, b"proxy-authorization") => Kind::Hop,
+        (20, b'x') if is(name, b"x-portcullis-checked") => Kind::Forged,
+        (24, b'x') if is(name, b"x-original-forwarded-for") => Kind::Original,
+        (25, b'x') if is(name, b"x-original-forwarded-host") => Kind::Original,
         (_, b'x') => extension(name),
         _ => Kind::Other,
     }
+}
+
+/// Whether a name is this one, which is in lower case. Compares eight bytes at a time: this is asked of most headers.
+fn is<const N: usize>(name: &[u8], text: &[u8; N]) -> bool {
+    let same = |(a, b): (&[u8; 8], &[u8; 8])| lower(u64::from_ne_bytes(*a)) == u64::from_ne_bytes(*b);
+    match (name.last_chunk(), text.last_chunk()) {
+        _ if name.len() != N => false,
+        (Some(end), Some(end_of_text)) => {
+            let (eights, eights_of_text) = (name.as_chunks().0, text.as_chunks().0);
+            same((end, end_of_text)) && eights.iter().zip(eights_of_text).all(same)
+        }
+        _ => name.eq_ignore_ascii_case(text),
+    }
+}
+
+/// Eight characters in lower case.
+fn lower(eight: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let low = eight & !HIGH;
+    let from_a = low + (0x80 - u64::from(b'A')) * ONES;
+    let beyond_z = low + (0x7f - u64::from(b'Z')) * ONES;
+    let upper = from_a & !beyond_z & !eight & HIGH;
+    eight | upper >> 2
 }
 
 /// The kind of a header whose name begins with `X` and is not one of those that [`kind`] lists.
@@ -112,6 +135,22 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_are_put_in_lower_case_and_nothing_else_is_changed() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut eight = *b"aZ-_09{@";
+                eight[place] = byte;
+                let want = eight.map(|byte| byte.to_ascii_lowercase());
+                assert_eq!(lower(u64::from_ne_bytes(eight)).to_ne_bytes(), want, "{byte} at {place}");
+            }
+        }
+        assert!(is(b"Content-Length", b"content-length") && is(b"TE", b"te"));
+        for other in ["content-lengtg", "aontent-length", "content-length-", "content-lengt", ""] {
+            assert!(!is(other.as_bytes(), b"content-length"), "{other}");
+        }
+    }
 
     #[test]
     fn names_are_known_however_they_are_spelt() {

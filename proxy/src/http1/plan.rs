@@ -14,6 +14,7 @@ use super::{
     fields::Room,
     framing::Framing,
     head::{Host, Read, RequestHead},
+    last_host::LastHost,
     name::Kind,
     request,
 };
@@ -90,8 +91,8 @@ pub(super) struct Origin(Option<Box<[u8]>>);
 pub(super) struct Arriving {
     /// How many bytes have been looked at.
     seen: usize,
-    /// Whether the first line has ended.
-    has_line: bool,
+    /// Whether the first line has ended; `None` before the second look.
+    has_line: Option<bool>,
 }
 
 impl Arriving {
@@ -102,18 +103,23 @@ impl Arriving {
 
     /// Looks at all bytes that have come so far: whether the head may be whole, or is to be refused for its first line.
     pub(super) fn may_be_read(&mut self, bytes: &[u8]) -> bool {
-        let (from, first) = (self.seen.saturating_sub(3), self.is_new());
-        let mut lines =
-            memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| &bytes[from + at + 1..]).peekable();
-        let has_line = lines.peek().is_some();
-        let line_ends = has_line && !self.has_line;
-        self.has_line |= has_line;
-        self.seen = bytes.len();
-        first || line_ends || lines.any(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"))
+        let before = std::mem::replace(&mut self.seen, bytes.len());
+        if before == 0 {
+            // Nearly every head is complete by then, and this search would be for nothing.
+            return true;
+        }
+        let has_end = |bytes: &[u8]| memchr::memchr(b'\n', bytes).is_some();
+        let had_line = self.has_line.unwrap_or_else(|| has_end(&bytes[..before]));
+        let line_ends = !had_line && has_end(&bytes[before..]);
+        self.has_line = Some(had_line || line_ends);
+        let from = before.saturating_sub(3);
+        let mut lines = memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| &bytes[from + at + 1..]);
+        line_ends || lines.any(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"))
     }
 }
 
-/// Reads a request and decides about it. `None`: its head goes on. The number is that of the head's bytes.
+/// Reads a request and decides about it. `None`: its head goes on. The number is that of the head's bytes. `last` belongs to the
+/// connection.
 ///
 /// # Errors
 /// If it is malformed, or its head is larger than `limit`, in bytes.
@@ -122,6 +128,7 @@ pub(super) fn begin(
     conn: &Arc<ConnInfo>,
     bytes: &[u8],
     limit: usize,
+    last: &mut LastHost,
 ) -> Result<Option<(Plan, usize)>, Refusal> {
     let mut room = Room::new();
     let head = match room.read_request(bytes, limit) {
@@ -134,18 +141,23 @@ pub(super) fn begin(
     }
     let (asked, body, len) = (About::of(&head), head.body.clone(), head.len);
     let mut context = Box::new(Context::of(Arc::clone(conn)));
-    let (outcome, origin) = decide(shared, &head, &mut context);
+    let (outcome, origin) = decide(shared, &head, last, &mut context);
     Ok(Some((Plan { context, outcome, asked, body, origin }, len)))
 }
 
 /// Decides about a request, and writes the head that goes on or the answer.
-fn decide(shared: &Shared, head: &RequestHead<'_, '_>, context: &mut Context) -> (Outcome, Origin) {
+fn decide<'h>(
+    shared: &Shared,
+    head: &'h RequestHead<'h, '_>,
+    last: &'h mut LastHost,
+    context: &mut Context,
+) -> (Outcome, Origin) {
     let lists = || head.values(Kind::ForwardedFor);
     context.set_client(shared.client(context.conn.peer.ip(), lists, head));
     context.grpc = head.has(Kind::ContentType)
         && head.values(Kind::ContentType).next().is_some_and(answer::is_grpc_type);
     context.upgrade = asks_for_upgrade(head);
-    let (asked, host) = (Asked::parse_text(&head.method, head.target), head.host());
+    let (asked, host) = (Asked::parse_text(&head.method, head.target), last.of(head));
     let named = host.as_ref().map_or("", |host| &*host.name);
     context.record = Record::begin(shared, || Sent {
         method: &head.method,

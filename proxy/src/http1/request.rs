@@ -14,13 +14,20 @@ use crate::{ForwardedFor, http::context::Context};
 
 /// Writes the head for the backend of the context's route.
 pub(super) fn write(head: &RequestHead<'_, '_>, host: &Host<'_>, context: &Context, out: &mut Vec<u8>) {
-    let target = context.target.as_deref().unwrap_or(head.target).as_bytes();
-    put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"]);
     let edits = edits(context);
+    let mut runs = Runs::new(head.bytes);
+    match head.plain_line().filter(|_| context.target.is_none()) {
+        Some(len) => runs.keep_front(len),
+        None => {
+            let target = context.target.as_deref().unwrap_or(head.target).as_bytes();
+            put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"]);
+        }
+    }
     if let Some(host) = edits.host() {
+        runs.flush(out);
         put(out, &[b"Host: ", host, b"\r\n"]);
     }
-    write_own(head, context, &edits, out);
+    write_own(head, context, &edits, runs, out);
     if edits.host().is_none() && (!head.has(Kind::Host) || host.value.is_empty()) {
         match host.value {
             // HTTP/1.1 requires one.
@@ -47,10 +54,16 @@ fn edits(context: &Context) -> RequestEdits<'_> {
 }
 
 /// Writes the client's headers that are forwarded. The length of a body that is spooled is written once all of it has come.
-fn write_own(head: &RequestHead<'_, '_>, context: &Context, edits: &RequestEdits<'_>, out: &mut Vec<u8>) {
-    let mut runs = Runs::new(head.bytes);
+/// What `runs` holds is written before them.
+fn write_own(
+    head: &RequestHead<'_, '_>,
+    context: &Context,
+    edits: &RequestEdits<'_>,
+    mut runs: Runs<'_>,
+    out: &mut Vec<u8>,
+) {
     let (trusted, spools) = (context.trusted, context.is_received_first(!head.body.is_done()));
-    let (bodiless, names) = (context.is_bodiless(), context.header_names());
+    let (bodiless, names, changes) = (context.is_bodiless(), context.header_names(), edits.change_headers());
     for (kind, header) in head.fields() {
         let goes_on = match kind {
             // The names of other kinds are plain.
@@ -79,7 +92,7 @@ fn write_own(head: &RequestHead<'_, '_>, context: &Context, edits: &RequestEdits
                 false
             }
         };
-        if goes_on && !edits.replaces(header.name.as_bytes()) {
+        if goes_on && !(changes && edits.replaces(header.name.as_bytes())) {
             runs.keep(header, out);
         }
     }

@@ -7,6 +7,7 @@ use super::{
     site::{Asker, shared},
 };
 use crate::http1::{
+    last_host::LastHost,
     plan::{self, Outcome},
     reference::{self, Request, list, values},
 };
@@ -15,8 +16,9 @@ use crate::http1::{
 pub fn differential(data: &[u8]) {
     let Some((asker, data)) = data.split_first() else { return };
     let (asker, (sizes, mut bytes)) = (Asker::of(*asker), Sizes::take(data));
-    let conn = asker.conn();
-    while let Ok(Some((plan, len))) = plan::begin(&shared(), &conn, bytes, 64 << 10) {
+    let (conn, mut last) = (asker.conn(), LastHost::default());
+    last.begin();
+    while let Ok(Some((plan, len))) = plan::begin(&shared(), &conn, bytes, 64 << 10, &mut last) {
         let said = reference::request(bytes).expect("the plain reading takes it too");
         assert_eq!((len, body(&plan.body)), (said.len, said.body));
         assert_eq!(plan.asked.keep_alive, persists(&said), "whether another request may follow");
