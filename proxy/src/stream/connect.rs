@@ -24,7 +24,7 @@ use crate::{
 /// A connection to a backend.
 pub(super) struct Connected {
     pub(super) side: Side,
-    /// Whether the socket is one of `Permitted::connect_delaying`, and nothing has been written to it.
+    /// Whether the socket delays small writes, and nothing has been written to it.
     pub(super) delays: bool,
     pub(super) open: Open,
     pub(super) in_flight: InFlight,

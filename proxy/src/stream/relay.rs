@@ -34,8 +34,6 @@ pub(super) struct Relay {
     down: Way,
     idle: Ticks,
     watch: Watch,
-    /// Whether the last packet of the handshake with the backend is delayed until the first write.
-    delays_handshake: bool,
 }
 
 /// Why the bytes of a direction are not passed on any more.
@@ -80,8 +78,8 @@ const LITTLE: usize = 16 << 10;
 
 impl Relay {
     /// A stream. `early` holds the bytes that were already read from the client; they are forwarded first. `delays`: the
-    /// socket to the backend is one of `Permitted::connect_delaying`, and nothing has been written to it. The stream ends if
-    /// no bytes move for `idle`. With `refuses_proxy_header`, it ends if the client begins with a PROXY header.
+    /// socket to the backend delays small writes, and nothing has been written to it. The stream ends if no bytes move for
+    /// `idle`. With `refuses_proxy_header`, it ends if the client begins with a PROXY header.
     pub(super) fn new(
         (client, backend, delays): (Side, Side, bool),
         early: Vec<u8>,
@@ -93,7 +91,7 @@ impl Relay {
         let up = Way { buffer, beginning, delays, ..Way::default() };
         let idle = Ticks::of(idle);
         watch.set(idle);
-        Self { client, backend, up, down: Way::default(), idle, watch, delays_handshake: delays }
+        Self { client, backend, up, down: Way::default(), idle, watch }
     }
 
     /// Relays the stream until it ends, and returns how it ended.
@@ -104,10 +102,6 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>, record: &mut Record<'_>) -> Poll<End> {
         let Self { client, backend, up, down, .. } = self;
         let results = (up.poll(cx, client, backend, down.state), down.poll(cx, backend, client, up.state));
-        if std::mem::take(&mut self.delays_handshake) && up.moved == 0 {
-            // The client may be waiting for the backend's first bytes.
-            backend.acknowledge();
-        }
         let moved = record.moved(Moved { received: up.moved, sent: down.moved });
         match results {
             (Err(broken), _) => {
@@ -330,10 +324,9 @@ impl Way {
 
 #[cfg(test)]
 mod tests {
-    use socket2::SockRef;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::{TcpListener, TcpSocket},
+        net::TcpListener,
     };
 
     use super::*;
@@ -348,35 +341,15 @@ mod tests {
         (connected, listener.accept().await.unwrap().0)
     }
 
-    /// A relay to a backend that nothing has been written to.
-    fn relay(load: &Load, client: TcpStream, backend: TcpStream) -> (Relay, Record<'_>) {
-        let from = Client { peer: client.peer_addr().unwrap(), port: 90 };
-        let route = Route { listener: None, rule: None };
-        let record = Record::begin(load, Spoken::Tcp, from, None, None, route);
-        let sides = (Side::Tcp(client), Side::Tcp(backend), true);
-        let limit = (Watch::new(), Duration::from_secs(60));
-        (Relay::new(sides, Vec::new(), limit, false), record)
-    }
-
-    #[tokio::test]
-    async fn a_backend_accepts_a_stream_before_the_client_has_sent_anything() {
-        let (load, (_client, ours)) = (Load::default(), pair().await);
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let socket = TcpSocket::new_v4().unwrap();
-        SockRef::from(&socket).set_tcp_quickack(false).unwrap();
-        let backend = socket.connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut relay, mut record) = relay(&load, ours, backend);
-        let has_ended = poll_fn(|cx| Poll::Ready(relay.poll(cx, &mut record).is_ready())).await;
-        assert!(!has_ended);
-        listener.accept().unwrap();
-    }
-
     #[tokio::test]
     async fn small_writes_to_a_backend_are_not_delayed_from_the_second_on() {
         let ((mut client, ours), (backend, mut server)) = (pair().await, pair().await);
-        let load = Load::default();
-        let (mut relay, mut record) = relay(&load, ours, backend);
+        let (load, route) = (Load::default(), Route { listener: None, rule: None });
+        let from = Client { peer: client.local_addr().unwrap(), port: 90 };
+        let mut record = Record::begin(&load, Spoken::Tcp, from, None, None, route);
+        let sides = (Side::Tcp(ours), Side::Tcp(backend), true);
+        let limit = (Watch::new(), Duration::from_secs(60));
+        let mut relay = Relay::new(sides, Vec::new(), limit, false);
         for want in [false, true, true] {
             client.write_all(b"x").await.unwrap();
             tokio::select! {

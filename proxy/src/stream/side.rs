@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_rustls::{client, server};
 
-use crate::{io::Socket, upstream::dial};
+use crate::io::Socket;
 
 /// One of the two connections of a stream.
 #[derive(Debug)]
@@ -44,11 +44,6 @@ impl Side {
     /// not acknowledged; it never delays the first write of a connection.
     pub(super) fn send_at_once(&self) {
         let _ = self.tcp().set_nodelay(true);
-    }
-
-    /// Sends the last packet of the handshake with a backend, if the kernel still delays it.
-    pub(super) fn acknowledge(&self) {
-        dial::acknowledge(self.tcp());
     }
 
     fn tcp(&self) -> &TcpStream {

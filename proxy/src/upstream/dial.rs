@@ -188,14 +188,12 @@ impl Permitted {
         self.connect_by(|socket| socket.set_tcp_nodelay(true)).await
     }
 
-    /// Opens a TCP connection to the address, for which the kernel delays small writes (Nagle's algorithm) and the last packet
-    /// of the handshake, which it combines with the first write. The server does not accept the connection before that
-    /// packet: if there is nothing to write yet, the caller has to call [`acknowledge`].
+    /// Opens a TCP connection to the address, for which the kernel delays small writes (Nagle's algorithm).
     ///
     /// # Errors
     /// If there is no connection.
     pub(crate) async fn connect_delaying(self) -> io::Result<TcpStream> {
-        self.connect_by(|socket| socket.set_tcp_quickack(false)).await
+        self.connect_by(|_| Ok(())).await
     }
 
     async fn connect_by(self, prepare: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<TcpStream> {
@@ -216,11 +214,6 @@ impl Permitted {
         }
         Ok(tcp)
     }
-}
-
-/// Sends the last packet of the handshake, if the kernel still delays it. Otherwise it is sent after 200 ms.
-pub(crate) fn acknowledge(tcp: &TcpStream) {
-    let _ = tcp.set_quickack(true);
 }
 
 impl Refusal {
@@ -424,32 +417,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Permitted(listener.local_addr().unwrap());
         assert!(address.connect().await.unwrap().nodelay().unwrap());
+        assert!(!address.connect_delaying().await.unwrap().nodelay().unwrap());
         drop(listener);
         assert_eq!(address.connect().await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    }
-
-    #[tokio::test]
-    async fn a_delaying_connection_is_accepted_with_its_first_bytes_or_when_acknowledged() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = Permitted(listener.local_addr().unwrap());
-        let mut was_delayed = false;
-        for writes in [true, false] {
-            // The kernel delays the packet for 200 ms, which this thread may be late by.
-            for _ in 0..10 {
-                let connected = address.connect_delaying().await.unwrap();
-                assert!(!connected.nodelay().unwrap());
-                was_delayed = listener.accept().is_err();
-                if was_delayed {
-                    match writes {
-                        true => assert_eq!(connected.try_write(b"x").unwrap(), 1),
-                        false => acknowledge(&connected),
-                    }
-                    listener.accept().unwrap();
-                    break;
-                }
-            }
-            assert!(was_delayed);
-        }
     }
 }
