@@ -1,7 +1,8 @@
 //! Asks the linker for the compact form of relocations (DT_RELR) where the C library of the target knows it.
 //!
 //! All relocations are read when the program starts, so that they count as memory of the process: a megabyte in the
-//! usual form, some kilobytes in this one. glibc has it since 2.36, also in programs without shared libraries.
+//! usual form, some kilobytes in this one. glibc has it since 2.36, also in programs without shared libraries. A program that
+//! uses the C library of the machine it runs on then needs this release there; the image brings its own.
 
 use std::{env, process::Command};
 
