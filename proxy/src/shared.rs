@@ -1,16 +1,14 @@
 //! What all worker threads have in common.
 
 use std::{
-    cell::RefCell,
     net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread::LocalKey,
 };
 
-use arc_swap::{ArcSwap, Cache};
+use arc_swap::ArcSwap;
 use portcullis_routing::{self as routing, Headers, Table};
 use portcullis_tls::Certificates;
 
@@ -32,7 +30,7 @@ use crate::{
     ranges,
     tls::HandshakeError,
     upstream::{connections::Connections, refusals::Refusals, tls::ClientConfigs},
-    versioned::{Version, Versioned},
+    versioned::{Cached, Version, Versioned},
 };
 
 /// What all worker threads have in common.
@@ -82,13 +80,9 @@ pub(crate) struct Shared {
     pub(crate) loads: Box<[Arc<Load>]>,
 }
 
-/// A thread's own reference to a value that is replaced as a whole. Reading the value writes to no memory that other threads
-/// read.
-type Cached<T> = RefCell<Option<Cache<Arc<ArcSwap<T>>, Arc<T>>>>;
-
 thread_local! {
-    static TABLE: Cached<Table> = const { RefCell::new(None) };
-    static OWN: Cached<Own> = const { RefCell::new(None) };
+    static TABLE: Cached<Table> = const { Cached::new() };
+    static OWN: Cached<Own> = const { Cached::new() };
 }
 
 impl Shared {
@@ -129,12 +123,12 @@ impl Shared {
 
     /// Calls `read` with the current table.
     pub(crate) fn with_table<R>(&self, read: impl FnOnce(&Table) -> R) -> R {
-        with_cached(&TABLE, self.table.swap(), read)
+        self.table.with_cached(&TABLE, read)
     }
 
     /// Calls `read` with the addresses that backends must not have.
     pub(crate) fn with_own<R>(&self, read: impl FnOnce(&Own) -> R) -> R {
-        with_cached(&OWN, self.own.swap(), read)
+        self.own.with_cached(&OWN, read)
     }
 
     /// Whether a peer is one of our own pods.
@@ -215,19 +209,4 @@ impl Shared {
 
 fn trusts_any(options: &LiveOptions) -> bool {
     !options.trusted.is_empty() || !options.trusted_for_address.is_empty()
-}
-
-fn with_cached<T, R>(
-    cached: &'static LocalKey<Cached<T>>,
-    value: &Arc<ArcSwap<T>>,
-    read: impl FnOnce(&T) -> R,
-) -> R {
-    cached.with_borrow_mut(|cached| {
-        // A worker thread serves one proxy; a test's thread may read the values of several.
-        let cache = match cached {
-            Some(cache) if std::ptr::eq(cache.arc_swap(), &**value) => cache,
-            _ => cached.insert(Cache::new(Arc::clone(value))),
-        };
-        read(cache.load())
-    })
 }

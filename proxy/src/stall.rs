@@ -113,7 +113,7 @@ impl CoarseStall {
         }
     }
 
-    /// Something has moved just before the task waits. Returns `false` if the time is over all the same, since the limit is 0.
+    /// Something has moved just before the task waits. Returns whether to wait: `false` for a limit of 0.
     pub(crate) fn moved_and_waits(&mut self, watch: &Watch, waker: &Waker) -> bool {
         self.quiet = 0;
         watch.begin(self.pause, waker);

@@ -116,16 +116,17 @@ impl Dialler {
         self.chosen(backend, choice, refused)
     }
 
-    /// Chooses an endpoint of those that somebody may write. An endpoint is checked anew only if what that depends on has changed.
+    /// Chooses an endpoint of the endpoints of a Service. Over TCP, an endpoint is checked again only if the table or the
+    /// proxy's own addresses have changed since it was permitted.
     fn choose_of(&self, transport: Transport, candidates: Candidates<'_>, seeker: &Seeker<'_>) -> Outcome {
         let Some(picked) = candidates.pick(seeker) else { return Outcome::default() };
-        let known = || Permitted::known(picked.endpoint, self.shared.version.now());
-        match known().filter(|_| transport == Transport::Tcp) {
-            Some(address) => {
-                Outcome { choice: Some(candidates.chosen(picked, address, seeker)), refused: None }
-            }
-            None => self.with_policy(transport, |policy| candidates.check(picked, seeker, policy)),
+        // Permissions are for TCP only: a port may be a listener of ours for datagrams and not for TCP.
+        if transport == Transport::Tcp
+            && let Some(address) = Permitted::known(picked.endpoint, self.shared.version.now())
+        {
+            return Outcome { choice: Some(candidates.chosen(picked, address, seeker)), refused: None };
         }
+        self.with_policy(transport, |policy| candidates.check(picked, seeker, policy))
     }
 
     /// Chooses an endpoint of a service that an Ingress names by its URL. `by_request`: its name has the host of a request in

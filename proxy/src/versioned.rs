@@ -2,24 +2,29 @@
 //! holds as long as the version is the same.
 
 use std::{
+    cell::RefCell,
     fmt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread::LocalKey,
 };
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, Cache, Guard};
 
 /// A number that changes whenever one of its values is replaced. It is never 0, and no two versions of a process are ever equal.
 #[derive(Clone, Debug)]
 pub(crate) struct Version(Arc<AtomicU64>);
 
-/// A value of a [`Version`].
+/// A value of a [`Version`]. It is replaced only by [`Self::store`], which changes the version.
 pub(crate) struct Versioned<T> {
     now: Arc<ArcSwap<T>>,
     version: Version,
 }
+
+/// A thread's own reference to a [`Versioned`] value. Reading the value by it writes to no memory that other threads read.
+pub(crate) struct Cached<T>(RefCell<Option<Cache<Arc<ArcSwap<T>>, Arc<T>>>>);
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -65,9 +70,28 @@ impl<T> Versioned<T> {
         self.version.change();
     }
 
-    /// The value, for a thread's own reference to it.
-    pub(crate) fn swap(&self) -> &Arc<ArcSwap<T>> {
-        &self.now
+    /// Calls `read` with the value, which is read by the thread's own reference to it.
+    pub(crate) fn with_cached<R>(
+        &self,
+        cached: &'static LocalKey<Cached<T>>,
+        read: impl FnOnce(&T) -> R,
+    ) -> R {
+        cached.with(|Cached(cached)| {
+            let mut cached = cached.borrow_mut();
+            // A worker thread serves one proxy; a test's thread may read the values of several.
+            let cache = match &mut *cached {
+                Some(cache) if std::ptr::eq(cache.arc_swap(), &*self.now) => cache,
+                cached => cached.insert(Cache::new(Arc::clone(&self.now))),
+            };
+            read(cache.load())
+        })
+    }
+}
+
+impl<T> Cached<T> {
+    /// Refers to no value yet.
+    pub(crate) const fn new() -> Self {
+        Self(RefCell::new(None))
     }
 }
 
@@ -80,6 +104,21 @@ impl<T> fmt::Debug for Versioned<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_reads_the_value_of_now_of_several() {
+        thread_local! {
+            static NUMBER: Cached<u8> = const { Cached::new() };
+        }
+        let version = Version::new();
+        let (one, other) = (Versioned::new(&version), Versioned::new(&version));
+        let read = |of: &Versioned<u8>| of.with_cached(&NUMBER, |number| *number);
+        assert_eq!((read(&one), read(&other)), (0, 0));
+        one.store(Arc::new(1));
+        assert_eq!((read(&other), read(&one)), (0, 1));
+        one.store(Arc::new(2));
+        assert_eq!((read(&one), read(&other)), (2, 0));
+    }
 
     #[test]
     fn a_version_changes_with_each_of_its_values() {

@@ -283,8 +283,9 @@ pub struct Endpoint {
     point: u64,
     number: Number,
     latency: Latency,
-    /// See [`Endpoint::has_mark`].
-    mark: AtomicU64,
+    /// The version of the proxy's address policy that last permitted connections to the address; 0, which is not a version,
+    /// if none has. Written by the proxy's policy check, by [`Endpoint::permit`].
+    permitted_by: AtomicU64,
 }
 
 impl BackendError {
@@ -484,18 +485,30 @@ impl Endpoint {
             point: point(address),
             number: Number::new(),
             latency: Latency::default(),
-            mark: AtomicU64::new(0),
+            permitted_by: AtomicU64::new(0),
         }
     }
 
-    /// Returns whether this is the number of the last call of [`Self::set_mark`]. There was none if it is 0.
-    pub fn has_mark(&self, mark: u64) -> bool {
-        self.mark.load(Ordering::Relaxed) == mark
+    /// Returns whether this version of the proxy's address policy has permitted connections to the address. Versions are
+    /// greater than 0.
+    pub fn is_permitted_by(&self, version: u64) -> bool {
+        self.permitted_by.load(Ordering::Relaxed) == version
     }
 
-    /// Marks the endpoint, so that what was found out about its address need not be found out again for each request.
-    pub fn set_mark(&self, mark: u64) {
-        self.mark.store(mark, Ordering::Relaxed);
+    /// Records that this version of the proxy's address policy permits connections to the address, so that they need not be
+    /// checked again under the same version. This replaces the permission of any other version.
+    pub fn permit(&self, version: u64) {
+        self.permitted_by.store(version, Ordering::Relaxed);
+    }
+
+    /// The same as [`Self::is_permitted_by`].
+    pub fn has_mark(&self, version: u64) -> bool {
+        self.is_permitted_by(version)
+    }
+
+    /// The same as [`Self::permit`].
+    pub fn set_mark(&self, version: u64) {
+        self.permit(version);
     }
 
     /// Counts how long the endpoint took to answer, in seconds; for backends that are balanced by that. `now` is in

@@ -27,7 +27,7 @@ pub(super) struct Incoming {
     pub(super) skip: usize,
     /// Whether anything has come.
     begun: bool,
-    /// Whether it was looked whether the backend has sent anything.
+    /// Whether the socket's readiness has been checked once.
     has_looked: bool,
     interim: u32,
 }

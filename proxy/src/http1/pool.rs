@@ -46,7 +46,7 @@ pub(super) struct Identity {
     pub(super) tls: TlsId,
 }
 
-/// As few numbers as there can be: the hasher, which has a seed of this process, takes long for each of them.
+// One `write` call where possible: the hasher costs per call.
 impl Hash for Identity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let port = u64::from(self.address.port());

@@ -4,7 +4,6 @@ use std::{net::SocketAddr, sync::Arc};
 
 use portcullis_routing::Backend;
 use tokio::time::Instant;
-use tracing::Level;
 
 use super::{
     Client, Route,
@@ -21,8 +20,7 @@ pub(crate) struct Record<'w> {
     server_name: Option<Box<str>>,
     tls: Option<&'static str>,
     pub(super) route: Route,
-    /// `None` if the access log is off.
-    began: Option<Instant>,
+    began: Instant,
     pub(crate) backend: Option<Arc<Backend>>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) attempts: u32,
@@ -39,8 +37,7 @@ impl<'w> Record<'w> {
         tls: Option<&'static str>,
         route: Route,
     ) -> Self {
-        let is_logged = tracing::enabled!(target: "access", Level::INFO);
-        let (began, moved, end) = (is_logged.then(Instant::now), Moved::default(), End::Cut);
+        let (began, moved, end) = (Instant::now(), Moved::default(), End::Cut);
         let (backend, endpoint, attempts) = (None, None, 0);
         Self { load, spoken, client, server_name, tls, route, began, backend, endpoint, attempts, moved, end }
     }
@@ -57,7 +54,7 @@ impl<'w> Record<'w> {
         self.end = end;
     }
 
-    fn log(&self, began: Instant) {
+    fn log(&self) {
         let (route, rejection) = (&self.route, self.end.rejection());
         let rule = route.rule.as_deref();
         tracing::info!(
@@ -75,7 +72,7 @@ impl<'w> Record<'w> {
             attempts = self.attempts,
             received = self.moved.received,
             sent = self.moved.sent,
-            duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
             end = self.end.name(),
             rejection = rejection.map(|(rejection, _)| tracing::field::debug(rejection)),
             why = rejection.map(|(_, why)| why),
@@ -86,8 +83,7 @@ impl<'w> Record<'w> {
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         self.load.streams.ended(self.spoken, self.end);
-        if let Some(began) = self.began {
-            self.log(began);
-        }
+        // Even if the access log was off when the stream began: it may have been turned on since.
+        self.log();
     }
 }
