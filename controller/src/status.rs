@@ -84,7 +84,8 @@ impl Statuses {
             (Some((last, _)), Some((first, _))) => last < first,
             _ => true,
         };
-        // The map is built anew when others are appended to it.
+        // `BTreeMap::append` rebuilds the map; it is used only if the reports are at least as many as those that are there,
+        // sorted, and after all of them.
         if reports.len() < self.0.len() || !is_behind || !follow(&reports) {
             let set = |(key, report)| self.set(&key, report).then_some(key);
             return reports.into_iter().filter_map(set).collect();
