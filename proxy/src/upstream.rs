@@ -116,11 +116,11 @@ impl Dialler {
         self.chosen(backend, choice, refused)
     }
 
-    /// Chooses an endpoint of the endpoints of a Service. Over TCP, an endpoint is checked again only if the table or the
+    /// Chooses one of the endpoints of a Service. Over TCP, an endpoint is checked again only if the table or the
     /// proxy's own addresses have changed since it was permitted.
     fn choose_of(&self, transport: Transport, candidates: Candidates<'_>, seeker: &Seeker<'_>) -> Outcome {
         let Some(picked) = candidates.pick(seeker) else { return Outcome::default() };
-        // Permissions are for TCP only: a port may be a listener of ours for datagrams and not for TCP.
+        // A permission is for TCP only. For datagrams, the same address may be that of one of our UDP listeners.
         if transport == Transport::Tcp
             && let Some(address) = Permitted::known(picked.endpoint, self.shared.version.now())
         {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use portcullis_routing::{Rule, Timeouts};
 use support::{
+    Running,
     client::{connect, exchange, get},
     log::{self, Line, lines},
     raw::{RawBackend, Reply},
@@ -19,22 +20,56 @@ use support::{
     site::{self, Site, backend, h2, listener, refusing, rule, share, tls, to},
     start_with, until,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 async fn line(path: &str) -> Line {
-    let find = || lines().lock().unwrap().iter().find(|l| l["path"] == path).cloned();
+    let find = || lines().lock().unwrap().iter().find(|l| l.get("path").is_some_and(|p| p == path)).cloned();
+    until("the line is written", || find().is_some()).await;
+    find().unwrap()
+}
+
+/// Begins a stream from a client to a backend on a port of its own.
+async fn begin_stream(proxy: &Running) -> (u16, [TcpStream; 2]) {
+    let (backend, port) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), proxy.port());
+    proxy.serve_http(site::tcp(port, to(backend.local_addr().unwrap()))).await;
+    let mut client = connect(proxy.at(port)).await;
+    client.write_all(b"hello").await.unwrap();
+    let mut backend = backend.accept().await.unwrap().0;
+    backend.read_exact(&mut [0; 5]).await.unwrap();
+    (port, [client, backend])
+}
+
+async fn end_stream([mut client, mut backend]: [TcpStream; 2]) {
+    client.shutdown().await.unwrap();
+    backend.write_all(b"hi").await.unwrap();
+    drop(backend);
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
+async fn stream_line(port: u16) -> Line {
+    let is_its = |line: &&Line| line.contains_key("protocol") && line["port"] == port.to_string();
+    let find = || lines().lock().unwrap().iter().find(is_its).cloned();
     until("the line is written", || find().is_some()).await;
     find().unwrap()
 }
 
 #[tokio::test]
 async fn every_request_has_one_line_however_it_ends() {
-    log::listen();
     let up = RawBackend::saying("hello").await;
     let begun = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin";
     let slow = RawBackend::start(move |_, _| Reply::Hang(begun.into())).await;
     // A client's address counts as a proxy in 127.0.0.0/8 says it.
     let proxy = start_with(|options| options.live.trusted = vec![("127.0.0.0".parse().unwrap(), 8)]);
+    // Begun before the log is turned on.
+    let (port, early) = begin_stream(&proxy).await;
+    log::listen();
+    end_stream(early).await;
+    let got = stream_line(port).await;
+    assert_eq!((&*got["received"], &*got["sent"], &*got["end"]), ("5", "2", "done"));
+
     let (issuer, other) = (Issuer::new(), Issuer::new());
     let secure = SecureBackend::start(&issuer.certificate(&["shop.example"])).await;
     let untrusted = tls(backend(&[secure.address]), other.tls("shop.example"));
@@ -109,19 +144,9 @@ async fn every_request_has_one_line_however_it_ends() {
     assert_eq!((&*got["status"], &*got["rejection"], &*got["why"]), ("400", "BadRequest", "malformed body"));
 
     // A connection that is forwarded as a whole.
-    let (peer, port) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), proxy.port());
-    proxy.serve_http(site::tcp(port, to(peer.local_addr().unwrap()))).await;
-    let mut client = connect(proxy.at(port)).await;
-    client.write_all(b"hello").await.unwrap();
-    client.shutdown().await.unwrap();
-    let mut peer = peer.accept().await.unwrap().0;
-    peer.read_exact(&mut [0; 5]).await.unwrap();
-    peer.write_all(b"hi").await.unwrap();
-    drop(peer);
-    client.read_to_end(&mut Vec::new()).await.unwrap();
-    let find = || lines().lock().unwrap().iter().find(|line| line.contains_key("protocol")).cloned();
-    until("the line is written", || find().is_some()).await;
-    let got = find().unwrap();
+    let (port, stream) = begin_stream(&proxy).await;
+    end_stream(stream).await;
+    let got = stream_line(port).await;
     for (name, want) in [
         ("protocol", "tcp"),
         ("client", "127.0.0.1"),
@@ -152,7 +177,7 @@ async fn every_request_has_one_line_however_it_ends() {
     assert_eq!(find().unwrap()["why"], "the rule has no backend");
 
     let all = lines().lock().unwrap();
-    assert_eq!(all.len(), 10, "{all:?}");
+    assert_eq!(all.len(), 11, "{all:?}");
     let documented = include_str!("../../docs/operations.md");
     for field in all.iter().flat_map(|line| line.keys()).filter(|field| **field != "message") {
         assert!(documented.contains(&format!("`{field}`")), "docs/operations.md does not explain {field}");

@@ -81,6 +81,17 @@ fn an_endpoint_that_was_tried_is_left_out_while_there_is_another() {
 }
 
 #[test]
+fn an_endpoint_is_permitted_by_the_last_version_only() {
+    let endpoint = Endpoint::new(address(1));
+    let permitted = || [1, 2].map(|version| endpoint.is_permitted_by(version));
+    assert_eq!(permitted(), [false, false]);
+    endpoint.permit(1);
+    assert_eq!(permitted(), [true, false]);
+    endpoint.permit(2);
+    assert_eq!(permitted(), [false, true]);
+}
+
+#[test]
 fn every_endpoint_has_its_share() {
     let endpoints = endpoints(5);
     let mut taken = [0_u32; 5];
