@@ -501,16 +501,6 @@ impl Endpoint {
         self.permitted_by.store(version, Ordering::Relaxed);
     }
 
-    /// The same as [`Self::is_permitted_by`].
-    pub fn has_mark(&self, version: u64) -> bool {
-        self.is_permitted_by(version)
-    }
-
-    /// The same as [`Self::permit`].
-    pub fn set_mark(&self, version: u64) {
-        self.permit(version);
-    }
-
     /// Counts how long the endpoint took to answer, in seconds; for backends that are balanced by that. `now` is in
     /// milliseconds since any instant.
     pub fn took(&self, seconds: f32, now: u32) {

@@ -102,7 +102,7 @@ impl Policy<'_> {
         let permitted = self.check(endpoint.address, origin)?;
         // For other origins it also depends on who asks, and on the addresses of Services.
         if let (Origin::Endpoints, Some(version)) = (origin, self.version) {
-            endpoint.set_mark(version);
+            endpoint.permit(version);
         }
         Ok(permitted)
     }
@@ -172,7 +172,7 @@ pub(crate) fn is_bound_by(address: SocketAddr, bound: SocketAddr) -> bool {
 impl Permitted {
     /// The address of an endpoint that was permitted to [`Origin::Endpoints`] over TCP by a policy of this version.
     pub(crate) fn known(endpoint: &Endpoint, version: u64) -> Option<Self> {
-        endpoint.has_mark(version).then_some(Self(endpoint.address))
+        endpoint.is_permitted_by(version).then_some(Self(endpoint.address))
     }
 
     /// The address.
