@@ -24,7 +24,9 @@ pub(crate) struct Versioned<T> {
 }
 
 /// A thread's own reference to a [`Versioned`] value. Reading the value by it writes to no memory that other threads read.
-pub(crate) struct Cached<T>(RefCell<Option<Cache<Arc<ArcSwap<T>>, Arc<T>>>>);
+pub(crate) struct Cached<T>(RefCell<Option<Reference<T>>>);
+
+type Reference<T> = Cache<Arc<ArcSwap<T>>, Arc<T>>;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
