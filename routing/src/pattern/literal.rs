@@ -85,9 +85,9 @@ fn has_alternatives(text: &str) -> Option<bool> {
     (depth == 0).then_some(false)
 }
 
-/// A character after a backslash. `\Q` quotes what follows.
+/// A character after a backslash. `\Q` quotes what follows, and `\c` takes the next character.
 fn escaped(c: char) -> Option<char> {
-    Some(c).filter(|c| *c != 'Q')
+    Some(c).filter(|c| !matches!(c, 'Q' | 'c'))
 }
 
 /// What follows a class of characters. `text` begins after its bracket.

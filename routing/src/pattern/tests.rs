@@ -159,6 +159,9 @@ fn the_literal_start_is_what_every_match_starts_with() {
         ("/a(?!b)[]|]c", "/a"),
         // Something in these may hide the end of a group, and then a `|` outside of it.
         (r"/a(?!b)\Q(\E|/c", ""),
+        // `\c` takes the next character, here the opening parenthesis or bracket.
+        (r"/a(?!b)\c(|/c\c)", ""),
+        (r"/a(?!b)[\c](]|/c\c)", ""),
         ("/a(?!b)(?#()|/c", ""),
         ("/a(?!b)[[:alpha:](]|/c", ""),
         ("/a(?!b)(*MARK:()|/c", ""),
