@@ -47,6 +47,13 @@ pub enum InvalidPattern {
     Syntax(Box<str>),
 }
 
+impl InvalidPattern {
+    /// Whether look-around is why it is refused.
+    pub fn is_look_around(&self) -> bool {
+        matches!(self, Self::Syntax(why) if **why == *ast::ErrorKind::UnsupportedLookAround.to_string())
+    }
+}
+
 /// The longest regular expression, in bytes. It is the Gateway API's limit for header values.
 pub const MAX_PATTERN: usize = 4096;
 

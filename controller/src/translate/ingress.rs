@@ -115,7 +115,7 @@ pub fn ingress_host(
         let (messages, mut policies) = compiler.finish();
         translation.policies.append(&mut policies);
         if !messages.is_empty() {
-            translation.messages.insert(key, messages.into_iter().collect());
+            translation.messages.insert(key, messages);
         }
     }
     if !canaries.is_empty() {

@@ -6,7 +6,6 @@ use portcullis_routing::{
     BackendError, Backends, Balance, Entry, HostPattern, HostTable, Location, PathMatch, Precedence, RouteId,
     RouteMatch, Rule, Steps, WeightedBackend,
     path::of_ingress,
-    pattern,
     step::{BasicAuth, Limits},
 };
 
@@ -50,7 +49,7 @@ pub(super) struct Compiler<'a> {
     pub(super) id: Arc<RouteId>,
     name: Arc<str>,
     pub(super) policies: Finder<'a>,
-    messages: Vec<Message>,
+    messages: BTreeSet<Message>,
     class: ClassOwner,
     pub(super) limits: Option<Arc<Limits>>,
     pub(super) basic_auth: Option<Arc<BasicAuth>>,
@@ -87,7 +86,7 @@ impl<'a> Compiler<'a> {
             id: Arc::new(paths::route_id(ingress)),
             name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
             policies: Finder::new(host.reader),
-            messages: Vec::new(),
+            messages: BTreeSet::new(),
             class: Classes::owner_of_ours(host.reader, ingress),
             limits: limits::of(ingress, host.reader.settings()),
             basic_auth: None,
@@ -108,7 +107,7 @@ impl<'a> Compiler<'a> {
             "host {} is closed (503) by {ingress}, because annotations that protect it there cannot be served: {by}",
             self.host.host
         );
-        self.messages.push(Message::about(Topic::Closed, text));
+        self.messages.insert(Message::about(Topic::Closed, text));
         let why = format!("{by} of {ingress} protects the host and cannot be served");
         self.closed.get_or_insert(BackendError::Closed(why.into()));
     }
@@ -120,33 +119,30 @@ impl<'a> Compiler<'a> {
             Err(why) => {
                 let text =
                     format!("its paths are closed (503), because passwords cannot be verified: {}", why.text);
-                self.messages.push(Message::about(Topic::Closed, text).caused_by(why.cause()));
+                self.messages.insert(Message::about(Topic::Closed, text).caused_by(why.cause()));
                 self.closed.get_or_insert(BackendError::Unprotected(why.text.into()));
             }
         }
     }
 
     /// What its owner should know, and the policies that concern its backends.
-    pub(super) fn finish(self) -> (Vec<Message>, BTreeSet<ObjectKey>) {
+    pub(super) fn finish(self) -> (BTreeSet<Message>, BTreeSet<ObjectKey>) {
         (self.messages, self.policies.found)
     }
 
-    /// The entry of a path where it is matched; `None` if it cannot be matched. `located` is the path compiled, if it is a
-    /// regular expression.
+    /// The entry of a path where it is matched; `None` if it cannot be matched.
     pub(super) fn entry(&mut self, place: &Place<'_>, located: Located) -> Option<Entry> {
         let mut closed = None;
         let path = match (place.matched, located) {
-            (_, Some(Ok(location))) => PathMatch::Location(location),
-            (_, Some(Err(why))) => {
-                closed = Some(BackendError::Closed(why.to_string().into()));
-                // A shorter path, perhaps of another Ingress, does not take its requests.
-                let start = pattern::literal_start(&place.text).into();
-                PathMatch::Location(Location { text: start, pattern: None })
+            (_, Located::Open(location)) => PathMatch::Location(location),
+            (_, Located::Closed(location, why)) => {
+                closed = Some(why);
+                PathMatch::Location(location)
             }
-            (Matched::Exact | Matched::WithoutSlash, None) => {
+            (Matched::Exact | Matched::WithoutSlash, Located::AsPath) => {
                 PathMatch::Exact(of_ingress(&place.text)?.into())
             }
-            (Matched::Prefix | Matched::OtherHost | Matched::Regex(_), None) => {
+            (Matched::Prefix | Matched::OtherHost | Matched::Regex(_), Located::AsPath) => {
                 PathMatch::Prefix(of_ingress(&place.text)?.trim_end_matches('/').into())
             }
         };
@@ -181,7 +177,7 @@ impl<'a> Compiler<'a> {
     /// The default backend for hosts that no Ingress names.
     pub(super) fn for_the_rest(&mut self) -> Option<HostTable> {
         let place = Place { ingress: 0, path: None, text: paths::ROOT.into(), matched: Matched::Prefix };
-        Some(HostTable::compile(vec![self.entry(&place, None)?]))
+        Some(HostTable::compile(vec![self.entry(&place, Located::AsPath)?]))
     }
 
     /// The index of a path's rule.
@@ -191,13 +187,10 @@ impl<'a> Compiler<'a> {
 
     fn rule(&mut self, place: &Place<'_>) -> Rule {
         let index = self.index(place);
-        let (what, backend) = match place.path {
-            Some((_, path)) => {
-                let form =
-                    if path.kind == PathKind::Prefix { path.text.trim_end_matches('/') } else { &path.text };
-                (format!("{} of {}", paths::named(path.kind, form), self.host.host), Some(&path.backend))
-            }
-            None => ("default backend".to_owned(), self.ingress.default_backend.as_ref()),
+        let what = self.named(place);
+        let backend = match place.path {
+            Some((_, path)) => Some(&path.backend),
+            None => self.ingress.default_backend.as_ref(),
         };
         if let Some(closed) = &self.closed {
             return self.rejecting(index, self.steps_of_closed(place), closed.clone());
@@ -240,6 +233,18 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// The path as messages name it.
+    pub(super) fn named(&self, place: &Place<'_>) -> String {
+        match place.path {
+            Some((_, path)) => {
+                let form =
+                    if path.kind == PathKind::Prefix { path.text.trim_end_matches('/') } else { &path.text };
+                format!("{} of {}", paths::named(path.kind, form), self.host.host)
+            }
+            None => "default backend".to_owned(),
+        }
+    }
+
     fn steps_of_closed(&self, place: &Place<'_>) -> Steps {
         self.with_added_headers(place, steps::of_closed(self.ingress, &self.site()))
     }
@@ -257,9 +262,7 @@ impl<'a> Compiler<'a> {
 
     /// Tells the owner something, once.
     pub(super) fn tell(&mut self, message: Message) {
-        if !self.messages.contains(&message) {
-            self.messages.push(message);
-        }
+        self.messages.insert(message);
     }
 
     /// `app-root` is for a whole host: that of the youngest Ingress holds. Here it does so within a namespace.

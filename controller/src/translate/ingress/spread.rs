@@ -1,6 +1,6 @@
 //! How the requests of a path are spread over endpoints, and over a Service and its canary.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_routing::{
     Backend, BackendError, BackendKey, Backends, Balance, Steps, WeightedBackend,
@@ -181,14 +181,11 @@ pub(super) fn of_canary(
     host: &super::compiler::Host<'_>,
     canary: &Ingress,
     mains: &claims::Mains<'_>,
-) -> Vec<Message> {
+) -> BTreeSet<Message> {
     let (reader, backends) = (host.reader, host.others.backends);
-    let mut messages = Vec::new();
+    let mut messages = BTreeSet::new();
     let mut refuse = |what: &str, why: String| {
-        let message = Message::refused(format!("canary at {}{what}: {why}", host.host));
-        if !messages.contains(&message) {
-            messages.push(message);
-        }
+        messages.insert(Message::refused(format!("canary at {}{what}: {why}", host.host)));
     };
     for (_, path) in super::paths::paths_of(canary, host.host) {
         let Some(own) = claims::service_port(reader, canary, &path.backend) else {

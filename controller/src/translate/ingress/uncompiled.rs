@@ -2,10 +2,11 @@
 //!
 //! Which requests such a path matches is not known, and another path of the host may not protect what it protects. If all
 //! paths of the host are of one namespace, all requests that start like the expression are closed. On a host that
-//! namespaces share, this would close paths of other namespaces. There, the paths of the expression's own namespace are
-//! closed instead, so that no path leads to the backends of the namespace.
+//! namespaces share, this would close paths of other namespaces. There, the expression is not matched. Instead, the paths
+//! of its own namespace are closed that are matched after it and may match its requests, so that these requests reach no
+//! backend of the namespace without protection.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use portcullis_routing::{
     BackendError, Location,
@@ -23,8 +24,13 @@ use crate::{
     status::{Cause, Message},
 };
 
-/// A path that is a regular expression, or why it is not compiled; `None` if it is not one.
-pub(super) type Located = Option<Result<Location, NotCompiled>>;
+/// How a path is matched, and whether it is closed.
+pub(super) enum Located {
+    /// By the path. It is not a regular expression.
+    AsPath,
+    Open(Location),
+    Closed(Location, BackendError),
+}
 
 /// Why a regular expression is not compiled.
 #[derive(Debug)]
@@ -34,83 +40,122 @@ pub(super) enum NotCompiled {
     OverBudget(Box<str>),
 }
 
-/// Compiles the paths of a host that are regular expressions. On a host that namespaces share, closes the Ingresses of the
-/// namespaces that have a path that is not compiled, and removes these paths.
+/// The expressions of a namespace that are not compiled: the literal start of each in lower case, and its Ingress. None
+/// starts with another one.
+#[derive(Default)]
+struct Starts(BTreeMap<String, ObjectKey>);
+
+/// Compiles the paths of a host that are regular expressions. `places` are in the order of matching, if they are. On a host
+/// that namespaces share, removes those that are not compiled.
 pub(super) fn located(compilers: &mut [Compiler<'_>], places: &mut Vec<Place<'_>>) -> Vec<Located> {
-    let is_shared = is_shared(compilers);
+    let is_shared = is_shared(compilers, places);
     let mut located = Vec::with_capacity(places.len());
-    // For each namespace, the oldest Ingress with a path that is not compiled.
-    let mut closers: BTreeMap<String, usize> = BTreeMap::new();
+    let mut uncompiled: BTreeMap<&str, Starts> = BTreeMap::new();
     places.retain(|place| {
         let compiler = &mut compilers[place.ingress];
-        let path = compiler.located(place);
-        if let Some(Err(why)) = &path {
-            compiler.report(place, why, is_shared);
-            if is_shared {
-                let namespace = compiler.ingress.meta.namespace().to_owned();
-                let first = closers.entry(namespace).or_insert(place.ingress);
-                *first = place.ingress.min(*first);
-                return false;
+        let ingress = compiler.ingress;
+        let namespace = ingress.meta.namespace();
+        let path = match compiler.location_of(place) {
+            None => Located::AsPath,
+            Some(Ok(location)) => {
+                let before = uncompiled.get(namespace);
+                match before.and_then(|before| before.overlapping(&pattern::literal_start(&place.text))) {
+                    Some(of) => Located::Closed(location, compiler.closed_beside(place, of)),
+                    None => Located::Open(location),
+                }
             }
-        }
+            Some(Err(why)) => {
+                let start = pattern::literal_start(&place.text);
+                compiler.report(place, &why, &start, is_shared);
+                if is_shared {
+                    uncompiled.entry(namespace).or_default().add(&start, &ingress.meta.key);
+                    return false;
+                }
+                // A shorter path, perhaps of another Ingress, does not receive its requests.
+                let location = Location { text: start.into(), pattern: None };
+                Located::Closed(location, BackendError::Closed(why.to_string().into()))
+            }
+        };
         located.push(path);
         true
     });
-    for index in 0..compilers.len() {
-        let Some(closer) = closers.get(compilers[index].ingress.meta.namespace()) else { continue };
-        let closer = compilers[*closer].ingress.meta.key.clone();
-        compilers[index].close_beside_other_namespaces(&closer);
-    }
     located
 }
 
-/// Whether Ingresses of several namespaces have the host.
-fn is_shared(compilers: &[Compiler<'_>]) -> bool {
-    let mut namespaces = compilers.iter().map(|compiler| compiler.ingress.meta.namespace());
+/// Whether several namespaces have paths at the host.
+fn is_shared(compilers: &[Compiler<'_>], places: &[Place<'_>]) -> bool {
+    let mut namespaces = places.iter().map(|place| compilers[place.ingress].ingress.meta.namespace());
     namespaces.next().is_some_and(|first| namespaces.any(|other| other != first))
 }
 
+impl Starts {
+    fn add(&mut self, start: &str, of: &ObjectKey) {
+        let start = start.to_ascii_lowercase();
+        if self.first_of(&start).is_some() {
+            return;
+        }
+        while let Some(longer) = self.first_with(&start).map(|(longer, _)| longer.to_owned()) {
+            self.0.remove(&longer);
+        }
+        self.0.insert(start, of.clone());
+    }
+
+    /// The Ingress of an expression that may match requests of a path with this literal start.
+    fn overlapping(&self, start: &str) -> Option<&ObjectKey> {
+        let start = start.to_ascii_lowercase();
+        self.first_of(&start).or_else(|| self.first_with(&start).map(|(_, of)| of))
+    }
+
+    /// The first one that starts with a text, and its Ingress.
+    fn first_with(&self, text: &str) -> Option<(&str, &ObjectKey)> {
+        let (known, of) = self.0.range::<str, _>((Bound::Included(text), Bound::Unbounded)).next()?;
+        known.starts_with(text).then_some((known, of))
+    }
+
+    /// The Ingress of the expression that a text starts with. It is the last one up to the text, since those between a text
+    /// and a start of it have that start, too.
+    fn first_of(&self, text: &str) -> Option<&ObjectKey> {
+        let (known, of) = self.0.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
+        text.starts_with(&**known).then_some(of)
+    }
+}
+
 impl Compiler<'_> {
-    fn located(&self, place: &Place<'_>) -> Located {
+    fn location_of(&self, place: &Place<'_>) -> Option<Result<Location, NotCompiled>> {
         matches!(place.matched, Matched::Regex(_)).then(|| self.location(&place.text))
     }
 
-    /// Reports that a path is not compiled.
-    fn report(&mut self, place: &Place<'_>, why: &NotCompiled, is_shared: bool) {
-        let path = || format!("path {} of {}", place.text, self.host.host);
-        let message = match (why, self.over_budget()) {
+    /// Reports that a path with this literal start is not compiled.
+    fn report(&mut self, place: &Place<'_>, why: &NotCompiled, start: &str, is_shared: bool) {
+        let what = if is_shared { "not served" } else { "closed (503)" };
+        let text = match (why, self.over_budget()) {
             // Once for all of its paths.
             (NotCompiled::OverBudget(_), Some(why)) => {
-                let text = format!("its paths that are regular expressions are closed (503): {why}");
-                Message::about(Topic::Closed, text).caused_by(Cause::Budget)
-            }
-            // What is closed is reported for the namespace.
-            (NotCompiled::OverBudget(_), None) if is_shared => return,
-            (NotCompiled::Invalid(why), _) if is_shared => {
-                Message::refused(format!("{} is not served: {why}", path())).caused_by(Cause::Pattern)
+                format!("its paths that are regular expressions are {what}: {why}")
             }
             (NotCompiled::OverBudget(_) | NotCompiled::Invalid(_), _) => {
-                let start = pattern::literal_start(&place.text);
-                let text = format!(
-                    "{} is closed (503), with all paths that start with {start:?} and match no longer one: {why}",
-                    path()
-                );
-                Message::about(Topic::Closed, text).caused_by(why.budget().unwrap_or(Cause::Pattern))
+                let rest = match is_shared {
+                    true => String::new(),
+                    false => format!(
+                        ", and so are all requests that start with {start:?}, except those that a longer path matches"
+                    ),
+                };
+                let (path, host, advice) = (&place.text, &self.host.host, why.advice());
+                format!("path {path} of {host} is {what}{rest}: {why}; {advice}")
             }
         };
-        self.tell(message);
+        let message = if is_shared { Message::refused(text) } else { Message::about(Topic::Closed, text) };
+        self.tell(message.caused_by(why.budget().unwrap_or(Cause::Pattern)));
     }
 
-    /// Closes the Ingress, since one of its namespace has a path that is not compiled, on a host that it shares.
-    fn close_beside_other_namespaces(&mut self, closer: &ObjectKey) {
-        let text = format!(
-            "its paths at host {} are closed (503): regular expressions of {closer} there are refused or beyond a budget, and \
-             other namespaces have paths at this host, too",
-            self.host.host
+    /// Why a path is closed that may match requests of an expression of this Ingress. It is reported.
+    fn closed_beside(&mut self, place: &Place<'_>, of: &ObjectKey) -> BackendError {
+        let why = format!(
+            "some of its requests may be those of a regular expression of {of} that is refused or exceeds a limit"
         );
+        let text = format!("{} is closed (503): {why}", self.named(place));
         self.tell(Message::about(Topic::Closed, text));
-        let why = format!("regular expressions of {closer} at the host are refused or beyond a budget");
-        self.closed.get_or_insert(BackendError::Closed(why.into()));
+        BackendError::Closed(why.into())
     }
 }
 
@@ -127,6 +172,19 @@ impl NotCompiled {
                 )
                 .into(),
             ),
+        }
+    }
+
+    /// What the owner of the path can do.
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Invalid(InvalidPattern::TooLong(_)) => "use several shorter paths",
+            Self::Invalid(InvalidPattern::TooLarge(_)) => "use smaller repetitions and classes",
+            Self::Invalid(why) if why.is_look_around() => {
+                "rewrite the expression without look-around (see `portcullis migrate`)"
+            }
+            Self::Invalid(InvalidPattern::Syntax(_)) => "correct the expression; the syntax is that of RE2",
+            Self::OverBudget(_) => "use fewer regular expressions, or smaller repetitions and classes",
         }
     }
 
