@@ -84,13 +84,13 @@ impl Statuses {
             (Some((last, _)), Some((first, _))) => last < first,
             _ => true,
         };
-        // `BTreeMap::append` rebuilds the map; it is used only if the reports are at least as many as those that are there,
+        // `BTreeMap::append` rebuilds the map, so it is used only for at least as many reports as are known,
         // sorted, and after all of them.
         if reports.len() < self.0.len() || !is_behind || !follow(&reports) {
             let set = |(key, report)| self.set(&key, report).then_some(key);
             return reports.into_iter().filter_map(set).collect();
         }
-        // As at a start: they are appended without a search for each.
+        // As at start-up: appended without a search for each.
         let mut reports: BTreeMap<_, _> =
             reports.into_iter().filter_map(|(key, report)| Some((key, report?))).collect();
         let changed = reports.keys().cloned().collect();

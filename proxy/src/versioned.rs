@@ -46,7 +46,7 @@ impl Version {
 
     /// Called after a value was replaced.
     fn change(&self) {
-        // Not a store: who reads this version must also see the values of those before it.
+        // Not a store: a reader of this version must also see the values of earlier versions.
         self.0.swap(next(), Ordering::AcqRel);
     }
 }

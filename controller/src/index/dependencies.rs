@@ -196,7 +196,7 @@ impl Numbers {
             Self::None => *self = Self::One(number),
             Self::One(one) if *one == number => {}
             Self::One(one) => *self = Self::Many(vec![number.min(*one), number.max(*one)]),
-            // At a start, the numbers come in their order.
+            // At start-up, the numbers arrive in ascending order.
             Self::Many(numbers) if numbers.last().is_some_and(|last| *last < number) => numbers.push(number),
             Self::Many(numbers) => {
                 if let Err(place) = numbers.binary_search(&number) {

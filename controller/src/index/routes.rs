@@ -96,7 +96,7 @@ impl Routes {
         let mut stale = find(std::mem::take(&mut units.stale.routes), routes);
         self.renew_quotas(&stale, translator, units);
         self.renew_claims(&stale, translator, units);
-        // Those that are granted or refused something now, because of the others.
+        // Routes whose regular expressions or streams are now granted or refused because of these.
         let mut more = std::mem::take(&mut units.stale.routes);
         more.retain(|key| stale.binary_search_by(|(_, known)| known.cmp(key)).is_err());
         stale.extend(find(more, routes));
@@ -335,7 +335,7 @@ impl Routes {
 
 /// Finds routes by their keys. The result is in the order of the keys.
 fn find<T>(keys: BTreeSet<ObjectKey>, routes: &BTreeMap<ObjectKey, T>) -> Vec<(Option<&T>, ObjectKey)> {
-    // A search takes about as many comparisons.
+    // For few keys, a search for each takes fewer comparisons than the walk.
     if keys.len() < routes.len() / 16 {
         return keys.into_iter().map(|key| (routes.get(&key), key)).collect();
     }
@@ -369,7 +369,7 @@ mod tests {
     fn routes_are_found_by_one_walk_as_by_a_search_for_each() {
         let key = |number: u32| ObjectKey::new(Kind::HttpRoute, "shop", &format!("route-{number:03}"));
         let routes: BTreeMap<_, _> = (0..200).step_by(2).map(|number| (key(number), number)).collect();
-        // All, few, many with and without those that are gone, none.
+        // All keys, a few, many of which some have no route, none.
         let some = [(0..200).collect(), vec![0, 1, 2, 198, 199], (3..150).step_by(3).collect(), vec![]];
         for numbers in some {
             let expected: Vec<_> =

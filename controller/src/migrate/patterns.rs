@@ -21,7 +21,7 @@ const MAX_ASSERTIONS: usize = 4;
 /// What to write instead of a path whose regular expression is too large.
 const SMALLER: &str =
     "smaller repetitions and classes in the path, for example [0-9] for \\d and [a-z0-9_] for \\w";
-/// The same if it is too large together with its groups.
+/// What to write instead of a path whose regular expression is too large with its capture groups.
 pub(super) const WITH_SMALLER_GROUPS: &str = "a path with fewer groups, and with smaller repetitions and classes ([0-9] for \\d, [a-z0-9_] for \\w), or a rewrite-target \
      without $1 to $9";
 /// What to write instead of regular expressions that are beyond a budget.

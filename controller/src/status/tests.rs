@@ -244,7 +244,7 @@ fn many_reports_are_set_as_each_by_itself_is() {
     };
     let key = |name: &str| ObjectKey::new(Kind::HttpRoute, "shop", name);
     let known = [(key("b"), report("before"))];
-    // In order and behind those that are known, as at a start; fewer; before one that is known; twice.
+    // Sorted and after the known ones, as at start-up; fewer than the known ones; before a known one; duplicates.
     for names in ["c d e f", "c", "a b c", "b a d", "c d d c", "b d c d b"] {
         for gone in ["", "d", "b c"] {
             let reports: Vec<_> = (0..)

@@ -105,7 +105,7 @@ impl Arriving {
     pub(super) fn may_be_read(&mut self, bytes: &[u8]) -> bool {
         let before = std::mem::replace(&mut self.seen, bytes.len());
         if before == 0 {
-            // Nearly every head is complete by then, and this search would be for nothing.
+            // Nearly every head is complete at the first read, so a search for its end would be wasted.
             return true;
         }
         let has_end = |bytes: &[u8]| memchr::memchr(b'\n', bytes).is_some();

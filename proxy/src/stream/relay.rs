@@ -218,7 +218,7 @@ impl Way {
         if read > 0 { Ok(read) } else { result.map(|()| 0) }
     }
 
-    /// The free part of the buffer, which is taken if there is none.
+    /// The free part of the buffer. A buffer is taken from the pool if there is none.
     fn room(&mut self) -> &mut [u8] {
         if !self.buffer.is_lent() {
             self.buffer = Buffer::take(self.size);

@@ -78,7 +78,7 @@ async fn an_endpoint_is_checked_anew_when_the_table_changes() {
             assert_eq!(is_permitted(&dialler, transport, &backend).await, want, "{transport:?} {ports:?}");
         }
     }
-    // What one proxy has found out is not known to another one.
+    // A permission of one proxy does not hold for another.
     shared.table.store(table(&[]));
     assert!(is_permitted(&dialler, Transport::Tcp, &backend).await);
     let other = Dialler::new(Shared::new(Options::default()));

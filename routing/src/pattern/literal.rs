@@ -53,7 +53,7 @@ fn literals(text: &str) -> (String, &str) {
         rest = chars.as_str();
     }
     if rest.starts_with(['?', '*', '{']) {
-        // The last one may be repeated zero times.
+        // The last literal may be followed by a repetition of zero times.
         start.pop();
     }
     (start, rest)

@@ -1,10 +1,10 @@
 //! Paths whose regular expressions are not compiled: they are refused, or beyond a budget.
 //!
-//! Which requests such a path matches is not known, and another path of the host may not protect what it protects. If all
-//! paths of the host are of one namespace, all requests that start like the expression are closed. On a host that
-//! namespaces share, this would close paths of other namespaces. There, the expression is not matched. Instead, the paths
-//! of its own namespace are closed that are matched after it and may match its requests, so that these requests reach no
-//! backend of the namespace without protection.
+//! It is unknown which requests such a path would match, and the other paths of the host may lack its protection. If all
+//! paths of the host belong to one namespace, all requests that start with the literal prefix of the expression are
+//! rejected. On a host that several namespaces share, this would close paths of other namespaces. There, the expression is
+//! left out, and the paths of its own namespace that are matched after it and may match its requests are closed. These
+//! requests then reach no backend of the namespace without protection.
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -112,8 +112,8 @@ impl Starts {
         known.starts_with(text).then_some((known, of))
     }
 
-    /// The Ingress of the expression that a text starts with. It is the last one up to the text, since those between a text
-    /// and a start of it have that start, too.
+    /// The Ingress of the expression whose literal start is a prefix of the text. In the order of the map, that is the last
+    /// entry that is not greater than the text: any entry between the prefix and the text would start with the prefix, too.
     fn first_of(&self, text: &str) -> Option<&ObjectKey> {
         let (known, of) = self.0.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
         text.starts_with(&**known).then_some(of)
@@ -151,7 +151,7 @@ impl Compiler<'_> {
     /// Why a path is closed that may match requests of an expression of this Ingress. It is reported.
     fn closed_beside(&mut self, place: &Place<'_>, of: &ObjectKey) -> BackendError {
         let why = format!(
-            "some of its requests may be those of a regular expression of {of} that is refused or exceeds a limit"
+            "it may match requests that are meant for a regular expression of {of} that is refused or exceeds a limit"
         );
         let text = format!("{} is closed (503): {why}", self.named(place));
         self.tell(Message::about(Topic::Closed, text));

@@ -137,7 +137,7 @@ fn on_a_host_that_namespaces_share_a_budget_costs_its_own_namespace_alone() {
     assert!(!lines("shop/cart").is_empty() && lines("shop/cart").iter().all(is_closed), "{table}");
     assert!(!lines("shop/other").is_empty() && !lines("shop/other").iter().any(is_closed), "{table}");
     assert!(lines("Ingress shop/over rule").is_empty(), "{table}");
-    let want = "prefix /cart of a.test is closed (503): some of its requests may be those of a regular expression of Ingress \
+    let want = "prefix /cart of a.test is closed (503): it may match requests that are meant for a regular expression of Ingress \
                 shop/over that is refused or exceeds a limit";
     assert_eq!(closed(&translation, "cart"), [want]);
     let want = "its paths that are regular expressions are not served: the regular expressions of the attached routes";
@@ -293,7 +293,7 @@ fn on_a_shared_host_only_paths_of_the_namespace_that_may_match_requests_of_a_ref
     assert_eq!(closed_at("Ingress blog/open rule"), [false], "{table}");
     let want = ["/", "/ADMIN", "/adm"].map(|path| {
         format!(
-            "prefix {path} of a.test is closed (503): some of its requests may be those of a regular expression of Ingress \
+            "prefix {path} of a.test is closed (503): it may match requests that are meant for a regular expression of Ingress \
              shop/web that is refused or exceeds a limit"
         )
     });
