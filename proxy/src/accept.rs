@@ -183,7 +183,7 @@ async fn serve(
         (false, Carriers::Pingora) => Box::pin(app::serve_http1(worker, down, conn, port, &held)).await,
         (false, Carriers::All) => {
             let (transport, Some(admitted), early) = down.into_parts() else { return Ok(()) };
-            http1::serve(worker, transport, &early, conn, port, admitted).await;
+            http1::serve(worker, transport, early, conn, port, admitted).await;
         }
     }
     Ok(())

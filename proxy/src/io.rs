@@ -7,6 +7,7 @@ mod head;
 pub(crate) mod linger;
 mod message;
 mod out;
+pub(crate) mod pipe;
 mod socket;
 mod traits;
 mod transport;

@@ -6,7 +6,6 @@
 
 mod connect;
 pub(crate) mod hello;
-mod pipe;
 mod record;
 mod relay;
 mod side;
@@ -23,7 +22,6 @@ use tokio::net::TcpStream;
 use self::{connect::ClientAddresses, relay::Relay};
 pub(crate) use self::{
     connect::choose,
-    pipe::set_limit as set_pipes,
     record::Record,
     side::Side,
     tally::{End, Moved, Spoken, Tally},

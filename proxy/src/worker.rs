@@ -25,10 +25,10 @@ use crate::{
     clock, datagram,
     http::{HttpService, check::Checks, mirror::Mirrors, side::SideRequests},
     http1,
+    io::pipe,
     limits::Limits,
     listener::Socket,
     shared::Shared,
-    stream,
     tls::{TlsBase, TlsConfigs},
     upstream::Dialler,
 };
@@ -96,7 +96,7 @@ impl Handle {
                 // Its next tick is due soon: where no timer is due before one that is set anew, tokio wakes its own thread
                 // to look at it, which is a system call for each request that has to wait.
                 tokio::spawn(clock::run());
-                stream::set_pipes(shared.options.pipes);
+                pipe::set_limit(shared.options.pipes);
                 http1::set_idle_backends(&shared.idle_backends);
                 tokio::spawn(sweep(index, Arc::clone(&shared)));
                 let worker = worker(index, shared, tls, ca_file);

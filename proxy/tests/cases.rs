@@ -24,6 +24,7 @@ mod http_forward_body;
 mod http_framing;
 mod http_ingress_auth;
 mod http_ingress_metrics;
+mod http_large_answers;
 mod http_limits;
 mod http_listener_filters;
 mod http_messages;

@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     /// The endpoint. Once it has been removed, the pool closes the idle connection.
     pub(super) endpoint: Weak<Endpoint>,
+    /// Whether the body of its last answer was large enough for a pipe. The next one probably is, too.
+    pub(super) sends_large: bool,
     _open: Open,
 }
 
@@ -89,7 +91,15 @@ pub(super) async fn connect(
 
 impl Connection {
     pub(super) fn new(stream: Stream, endpoint: Weak<Endpoint>, open: Open) -> Self {
-        Self { stream, endpoint, _open: open }
+        Self { stream, endpoint, sends_large: false, _open: open }
+    }
+
+    /// The socket, if its bytes are not encrypted.
+    pub(super) fn plain(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(_) => None,
+        }
     }
 
     /// Ready if a read may return bytes, the end or an error. TLS is always ready: only a read shows what it holds.

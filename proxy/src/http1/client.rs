@@ -28,7 +28,7 @@ use crate::{
     clock::{Ticks, Watch},
     conn::ConnInfo,
     http::access_log,
-    io::{Transport, linger},
+    io::{Transport, linger, pipe::Pipe},
     limits::Limits,
     refusal::Refusal,
 };
@@ -64,17 +64,18 @@ const FRESH_WHILE_DRAINING: Duration = Duration::from_secs(1);
 
 /// Serves HTTP/1 on a connection until either side closes it. `early` is what was read to detect the protocol.
 ///
-/// Not an `async fn`: that would keep room for the arguments beside the client that is made of them.
+/// Not an `async fn`: that would keep room for the arguments beside the client that is made of them, and `early` for as long
+/// as the connection lives.
 pub(crate) fn serve<'p>(
     worker: &'p Worker,
     transport: Transport,
-    early: &[u8],
+    early: Vec<u8>,
     conn: Arc<ConnInfo>,
     port: &'p Port,
     admitted: Admitted,
 ) -> impl Future<Output = ()> + use<'p> {
     let held = Arc::clone(admitted.held());
-    serve_client(worker, Client::new(transport, early, admitted), held, conn, port)
+    serve_client(worker, Client::new(transport, &early, admitted), held, conn, port)
 }
 
 async fn serve_client(
@@ -299,6 +300,22 @@ impl Client {
         let n = ready!(written).inspect_err(|_| self.ended = true)?;
         self.wrote = true;
         Poll::Ready(if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) })
+    }
+
+    /// Whether its bytes are not encrypted.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.transport, Transport::Plain(_))
+    }
+
+    /// Writes as much of what is in the pipe as the client accepts; returns how many bytes that is. The connection must not be
+    /// encrypted.
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let Transport::Plain(socket) = &mut self.transport else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        let n = ready!(socket.poll_drain(cx, pipe)).inspect_err(|_| self.ended = true)?;
+        self.wrote = true;
+        Poll::Ready(Ok(n))
     }
 
     /// Sends what TLS has buffered.

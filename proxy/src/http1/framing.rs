@@ -96,6 +96,16 @@ impl Framing {
         }
     }
 
+    /// Notes that the next `n` bytes of a body of known length were passed on without being looked at.
+    pub(super) fn passed(&mut self, n: u64) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(n);
+            if *left == 0 {
+                *self = Self::Done;
+            }
+        }
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }

@@ -52,6 +52,11 @@ impl Default for Incoming {
 }
 
 impl Incoming {
+    /// For an answer whose body probably does not come to user space: what is read is little more than its head.
+    pub(super) fn of_head() -> Self {
+        Self { size: Size::Small, ..Self::default() }
+    }
+
     /// The bytes that were read and not used yet.
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.bytes()

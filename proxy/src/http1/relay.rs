@@ -1,5 +1,7 @@
 //! One attempt: the request to the backend and its answer to the client, both directions at a time.
 
+mod splice;
+
 use std::{
     future::poll_fn,
     io::IoSlice,
@@ -29,6 +31,7 @@ use super::{
 use crate::{
     body::{Coder, Pacer},
     http::{context::Context, pages, retry},
+    io::pipe::Pipe,
     limits::{Silence, Waits},
     stall::CoarseStall,
 };
@@ -100,12 +103,16 @@ struct Answering {
     pacer: Option<Box<Pacer>>,
     /// The coder of the body, if it is compressed. The body is in chunks then.
     coder: Option<Box<Coder>>,
+    /// A piece of the body that does not come to user space.
+    pipe: Option<Pipe>,
 }
 
 impl Answering {
-    /// Whether all of the body has come, and was compressed if it has a coder.
+    /// Whether all of the body has come, was compressed if it has a coder, and has left the pipe.
     fn has_ended(&self) -> bool {
-        self.framing.is_done() && self.coder.as_ref().is_none_or(|coder| coder.has_ended())
+        self.framing.is_done()
+            && self.pipe.is_none()
+            && self.coder.as_ref().is_none_or(|coder| coder.has_ended())
     }
 
     /// Whether output of the coder waits for the client.
@@ -123,6 +130,8 @@ impl<'r> Relay<'r> {
     ) -> Self {
         let Request { client, upload, head, asked, origin } = request;
         let stall = CoarseStall::new(time.silence.backend_reads);
+        let incoming =
+            if backend.sends_large && client.is_plain() { Incoming::of_head() } else { Incoming::default() };
         Self {
             client,
             upload,
@@ -132,7 +141,7 @@ impl<'r> Relay<'r> {
             context,
             backend,
             out: Out::take(),
-            incoming: Incoming::default(),
+            incoming,
             answer: None,
             sending: Sending::On,
             watching: true,
@@ -228,7 +237,7 @@ impl<'r> Relay<'r> {
         match self.sending {
             Sending::On if self.waits_for_client => Waits::Body,
             Sending::On => Waits::BackendReads,
-            _ if self.has_bytes() => Waits::Client,
+            _ if self.has_bytes() || self.is_splicing() => Waits::Client,
             _ => Waits::BackendWrites,
         }
     }
@@ -305,6 +314,11 @@ impl<'r> Relay<'r> {
                     Poll::Ready(Err(_)) => Err(Broken::ClientGone),
                     Poll::Pending => Ok(Poll::Pending),
                 };
+            }
+            match self.poll_splice(cx)? {
+                Some(Poll::Ready(())) => continue,
+                Some(Poll::Pending) => return Ok(Poll::Pending),
+                None => {}
             }
             if self.coder().is_some_and(|(coder, _)| coder.ends_turn()) {
                 cx.waker().wake_by_ref();
@@ -529,11 +543,13 @@ impl<'r> Relay<'r> {
         if let Framing::Length(length) = framing {
             self.incoming.expect(length);
         }
+        self.backend.sends_large = splice::is_large(&framing);
         // From here on it is too late for a 504; an answer that is late is cut.
         let coder = self.compress(status, !framing.is_done(), begin);
         let chunks = (form.chunks || coder.is_some()).then(ChunkWriter::default);
         let (close, pacer) = (form.close, self.context.pacer());
-        self.answer = Some(Answering { framing, persists, keep_alive, close, bare, chunks, pacer, coder });
+        self.answer =
+            Some(Answering { framing, persists, keep_alive, close, bare, chunks, pacer, coder, pipe: None });
         Ok(true)
     }
 }

@@ -9,10 +9,11 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 
+use super::pipe::Pipe;
 use crate::stall::Stall;
 
 /// A socket whose writes fail when the client has taken nothing for a while.
@@ -53,6 +54,23 @@ impl Socket {
     /// Ready when a read would give bytes, the end or an error, as far as the runtime knows.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.early.is_some() { Poll::Ready(Ok(())) } else { self.tcp.poll_read_ready(cx) }
+    }
+
+    /// Writes as much of what is in the pipe as the client accepts; returns how many bytes that is.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let written = loop {
+            match self.tcp.poll_write_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+            match self.tcp.try_io(Interest::WRITABLE, || pipe.drain(&self.tcp)) {
+                // The runtime's readiness was out of date.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => break Poll::Ready(written),
+            }
+        };
+        self.watch(cx, written)
     }
 
     /// Takes the result of a write through, or an error in its place when it has been waiting too long.

@@ -15,13 +15,13 @@ use tokio::{io::Interest, net::TcpStream};
 
 use super::{
     Side,
-    pipe::Pipe,
     record::Record,
     tally::{End, Moved},
 };
 use crate::{
     clock::{Ticks, Watch},
     http1::{Buffer, Size},
+    io::pipe::Pipe,
     proxy_protocol::Beginning,
 };
 
@@ -258,7 +258,7 @@ impl Way {
             self.pipe = Pipe::take();
         }
         let pipe = self.pipe.as_mut()?;
-        Some(match from.try_io(Interest::READABLE, || pipe.fill(from)) {
+        Some(match from.try_io(Interest::READABLE, || pipe.fill(from, u64::MAX)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Poll::Ready(())),
             Err(_) => Err(Broken::Unreadable),
             Ok(n) => {

@@ -1,4 +1,4 @@
-//! Kernel pipes. If a direction of a stream transfers many bytes, they go from socket to socket through a pipe, without
+//! Kernel pipes. Many bytes of a stream's direction or of an answer's body go from socket to socket through a pipe, without
 //! being copied to user space (splice(2)). A thread lends a pipe while there are bytes in it.
 
 use std::{
@@ -24,7 +24,7 @@ thread_local! {
 
 /// A pipe that is lent.
 #[derive(Debug)]
-pub(super) struct Pipe {
+pub(crate) struct Pipe {
     /// `None` once the pipe has been given back.
     ends: Option<Ends>,
     holds: usize,
@@ -43,7 +43,7 @@ pub(crate) fn set_limit(most: usize) {
 
 impl Pipe {
     /// Returns an empty pipe; `None` if the thread has lent all its pipes, or the system provides no more.
-    pub(super) fn take() -> Option<Self> {
+    pub(crate) fn take() -> Option<Self> {
         let free = FREE.with_borrow_mut(Vec::pop);
         if free.is_none() && LENT.get() >= MOST.get() {
             return None;
@@ -58,22 +58,23 @@ impl Pipe {
     }
 
     /// The number of bytes in the pipe.
-    pub(super) fn holds(&self) -> usize {
+    pub(crate) fn holds(&self) -> usize {
         self.holds
     }
 
-    /// Moves bytes from a socket into the pipe, up to the pipe's capacity. The pipe must be empty; otherwise
+    /// Moves at most `most` bytes from a socket into the pipe, up to the pipe's capacity. The pipe must be empty; otherwise
     /// `WouldBlock` would not say whether the socket or the pipe has to be waited for. Returns 0 at the end of the
     /// socket's bytes.
-    pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+    pub(crate) fn fill(&mut self, from: &TcpStream, most: u64) -> io::Result<usize> {
         let Some(ends) = &self.ends else { return Ok(0) };
-        let n = splice(from, None, &ends.write, None, ROOM, FLAGS)?;
+        let most = usize::try_from(most).map_or(ROOM, |most| most.min(ROOM));
+        let n = splice(from, None, &ends.write, None, most, FLAGS)?;
         self.holds += n;
         Ok(n)
     }
 
     /// Moves bytes from the pipe to a socket, as many as the socket takes.
-    pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
+    pub(crate) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
         let Some(ends) = &self.ends else { return Ok(0) };
         let n = splice(&ends.read, None, to, None, self.holds, FLAGS)?;
         self.holds -= n;
