@@ -18,7 +18,7 @@ pub struct Capacity {
     pub idle_http1: usize,
     /// Streams and flows of datagrams. Each counts as a request in flight, too; a quarter of those is left to HTTP.
     pub streams: usize,
-    /// Pipes of each worker for streams that transfer many bytes.
+    /// Pipes of each worker for streams that transfer many bytes, and for large bodies of answers.
     pub pipes: usize,
 }
 

@@ -124,7 +124,8 @@ pub struct Options {
     /// The maximum number of streams and flows of datagrams. At the limit, a new stream is closed, and a datagram that would
     /// begin a flow is dropped. The flows of one listener take three quarters of it at most.
     pub max_streams: usize,
-    /// The maximum number of kernel pipes of each worker, for streams that transfer many bytes. A pipe takes two descriptors.
+    /// The maximum number of kernel pipes of each worker, for streams that transfer many bytes and for large bodies of answers.
+    /// A pipe takes two descriptors.
     pub pipes: usize,
     /// Limit of time for the connections of a port that is no longer in the table to end (WebSockets do not end by
     /// themselves); then they are cut.
