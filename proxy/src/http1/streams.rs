@@ -61,7 +61,7 @@ async fn forward(worker: &Worker, stream: Stream, mut context: Box<Context>) {
     }
     let head = &stream.head;
     let idempotent = retry::is_idempotent(&head.method);
-    let bodiless = stream.is_bodiless() || context.is_bodiless();
+    let bodiless = bodiless || context.is_bodiless();
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
