@@ -233,6 +233,10 @@ impl DownIo {
         };
         if SCOPE.try_with(Scope::is_tunnel).unwrap_or_default() {
             // From here on all bytes are the tunnel's.
+            // h2 reads until nothing is left.
+            if self.h2 && self.transport.lacks_bytes(cx) {
+                return Poll::Pending;
+            }
             if message.beyond().is_empty() {
                 return Pin::new(&mut self.transport).poll_read(cx, buf);
             }
