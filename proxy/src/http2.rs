@@ -111,7 +111,7 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
         is_polled = turns
             .begin(|| {
                 connection.conn.begin_request();
-                connection.begin(Stream::new(request, respond));
+                connection.begin(Box::new(Stream::new(request, respond)));
             })
             .await;
     }
@@ -136,7 +136,8 @@ type Decided = Result<Option<Box<Cursor>>, Box<Answer>>;
 
 impl Connection {
     /// Decides about a request, and has a task of its own carry it. What pingora carries needs a smaller task than the others.
-    fn begin(self: &Arc<Self>, mut stream: Stream) {
+    /// The stream is boxed, because each future that gets it would have room for it.
+    fn begin(self: &Arc<Self>, mut stream: Box<Stream>) {
         let (connection, open) = (Arc::clone(self), self.streams.open());
         let mut context = Box::new(Context::of(Arc::clone(&self.conn)));
         request::prepare(&mut stream.head, &mut context);
@@ -159,7 +160,7 @@ impl Connection {
     /// Carries a stream to its end.
     async fn carry(
         &self,
-        mut stream: Stream,
+        mut stream: Box<Stream>,
         mut context: Box<Context>,
         mut decided: Decided,
         open: OpenStream,
@@ -212,7 +213,7 @@ impl Connection {
     }
 
     /// Has pingora carry a stream for which the decision has been made.
-    async fn hand_over(&self, stream: Stream, context: Box<Context>, open: OpenStream) {
+    async fn hand_over(&self, stream: Box<Stream>, context: Box<Context>, open: OpenStream) {
         let scope = Scope::new(Arc::clone(&self.conn));
         scope.set_read();
         // The client of a gRPC call may wait for the backend before it sends more.
