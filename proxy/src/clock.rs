@@ -13,6 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http::HeaderValue;
 use slab::Slab;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -23,12 +24,12 @@ const PER_SECOND: u32 = 1000 / TICK.subsec_millis();
 
 thread_local! {
     static CLOCK: RefCell<Clock> = const { RefCell::new(Clock { now: 0, watches: Slab::new() }) };
-    static DATE: RefCell<Date> = const { RefCell::new(Date { text: [0; 29], until: 0 }) };
+    static DATE: RefCell<Date> = const { RefCell::new(Date { text: HeaderValue::from_static(""), until: 0 }) };
 }
 
 /// The date as HTTP writes it (RFC 9110, 5.6.7).
 struct Date {
-    text: [u8; 29],
+    text: HeaderValue,
     /// The tick at which the text is out of date.
     until: u32,
 }
@@ -85,12 +86,12 @@ pub(crate) fn seconds() -> u64 {
 }
 
 /// Passes the current date in HTTP's format to `use_it`. It may be up to a second old.
-pub(crate) fn with_date<T>(use_it: impl FnOnce(&[u8]) -> T) -> T {
+pub(crate) fn with_date<T>(use_it: impl FnOnce(&HeaderValue) -> T) -> T {
     let now = now().0;
     DATE.with_borrow_mut(|date| {
         if date.until <= now {
             let text = httpdate::fmt_http_date(SystemTime::now());
-            date.text.copy_from_slice(text.as_bytes());
+            date.text = HeaderValue::try_from(text).expect("a date is visible ASCII");
             date.until = now + 3;
         }
         use_it(&date.text)

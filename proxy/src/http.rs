@@ -25,7 +25,7 @@ pub(crate) mod context;
 pub(crate) mod forwarded;
 pub(crate) mod headers;
 pub(crate) mod hop;
-mod host;
+pub(crate) mod host;
 pub(crate) mod limit;
 pub(crate) mod mirror;
 pub(crate) mod pages;
@@ -52,6 +52,7 @@ use self::{
     check::Checks,
     context::Context,
     headers::Has,
+    host::LastHost,
     mirror::{Forms, Mirrors},
 };
 use crate::{
@@ -112,7 +113,8 @@ impl HttpService {
         if request::is_coded(session.req_header(), context) {
             session.set_keepalive(None);
         }
-        let mut decided = request::decide(&self.shared, session.req_header(), context);
+        let mut decided =
+            request::decide(&self.shared, session.req_header(), &mut LastHost::default(), context);
         while let Ok(Some(cursor)) = decided {
             if let Some(most) = cursor.body() {
                 let namespace = cursor.rule().map_or("", |rule| &rule.route.namespace);

@@ -31,7 +31,7 @@ use crate::{
     admission::Held,
     app,
     conn::ConnInfo,
-    http::{context::Context, request},
+    http::{context::Context, host::LastHost, request},
     http1,
     io::DownIo,
     limits::until,
@@ -70,24 +70,34 @@ struct Connection {
 }
 
 /// The number of streams that are accepted, and routed, before the worker's other connections are served.
-const AT_ONCE: u64 = 16;
+const AT_ONCE: u32 = 16;
 
 /// The turns of a connection among the others of its worker.
 #[derive(Debug, Default)]
 struct Turns {
-    begun: u64,
+    /// The streams that were accepted. Wraps around.
+    begun: u32,
 }
 
 /// Accepts streams, and drives the connection meanwhile. Each stream has a task of its own.
 async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
     let options = connection.worker.service.h2_options().unwrap_or_default();
     let Ok(mut h2) = options.handshake::<_, Bytes>(down).await else { return };
-    let (mut draining, mut turns) = (false, Turns::default());
+    let (mut draining, mut turns, mut is_polled) = (false, Turns::default(), false);
+    let mut last = LastHost::default();
     loop {
         let accepted = poll_fn(|cx| {
             // This task is woken when draining begins. New streams are still accepted until the client has seen the GOAWAY.
             if (port.draining() || connection.conn.is_spent()) && !std::mem::replace(&mut draining, true) {
                 h2.graceful_shutdown();
+                is_polled = false;
+            }
+            // Before h2 gave out the last stream, it did all that could be done, and has arranged for this task to be woken.
+            if std::mem::take(&mut is_polled)
+                && connection.streams.are_all(turns.begun)
+                && !connection.streams.is_closing()
+            {
+                return Poll::Pending;
             }
             let accepted = h2.poll_accept(cx);
             if accepted.is_ready() || !connection.streams.is_closing() {
@@ -99,10 +109,10 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
         });
         let Some(Ok((request, respond))) = accepted.await else { return };
         // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
-        turns
+        is_polled = turns
             .begin(|| {
                 connection.conn.begin_request();
-                connection.begin(Stream::new(request, respond));
+                connection.begin(Box::new(Stream::new(request, respond)), &mut last);
             })
             .await;
     }
@@ -110,13 +120,15 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
 
 impl Turns {
     /// Begins a stream. The client can have opened many streams at once. This stream is counted before other tasks run, so
-    /// that the connection is not closed as idle in the meantime.
-    async fn begin(&mut self, begin: impl FnOnce()) {
+    /// that the connection is not closed as idle in the meantime. Returns whether no other task has run.
+    async fn begin(&mut self, begin: impl FnOnce()) -> bool {
         begin();
-        self.begun += 1;
-        if self.begun.is_multiple_of(AT_ONCE) {
+        self.begun = self.begun.wrapping_add(1);
+        let yields = self.begun.is_multiple_of(AT_ONCE);
+        if yields {
             yield_now().await;
         }
+        !yields
     }
 }
 
@@ -125,11 +137,12 @@ type Decided = Result<Option<Box<Cursor>>, Box<Answer>>;
 
 impl Connection {
     /// Decides about a request, and has a task of its own carry it. What pingora carries needs a smaller task than the others.
-    fn begin(self: &Arc<Self>, mut stream: Stream) {
+    /// The stream is boxed, because each future that gets it would have room for it.
+    fn begin(self: &Arc<Self>, mut stream: Box<Stream>, last: &mut LastHost) {
         let (connection, open) = (Arc::clone(self), self.streams.open());
         let mut context = Box::new(Context::of(Arc::clone(&self.conn)));
         request::prepare(&mut stream.head, &mut context);
-        let decided = request::decide(&self.worker.shared, &stream.head, &mut context);
+        let decided = request::decide(&self.worker.shared, &stream.head, last, &mut context);
         // Boxed, because tokio moves a future that it is given several times.
         if matches!(decided, Ok(None)) && context.carrier == Carrier::Pingora {
             tokio::spawn(Box::pin(async move {
@@ -148,7 +161,7 @@ impl Connection {
     /// Carries a stream to its end.
     async fn carry(
         &self,
-        mut stream: Stream,
+        mut stream: Box<Stream>,
         mut context: Box<Context>,
         mut decided: Decided,
         open: OpenStream,
@@ -201,7 +214,7 @@ impl Connection {
     }
 
     /// Has pingora carry a stream for which the decision has been made.
-    async fn hand_over(&self, stream: Stream, context: Box<Context>, open: OpenStream) {
+    async fn hand_over(&self, stream: Box<Stream>, context: Box<Context>, open: OpenStream) {
         let scope = Scope::new(Arc::clone(&self.conn));
         scope.set_read();
         // The client of a gRPC call may wait for the backend before it sends more.

@@ -6,6 +6,7 @@
 mod head;
 pub(crate) mod linger;
 mod message;
+mod opened;
 mod out;
 pub(crate) mod pipe;
 mod socket;
@@ -27,6 +28,7 @@ use tokio::{
 
 use self::{
     head::{Head, HeadScan},
+    opened::Opened,
     out::Out,
     transport::Gathering,
 };
@@ -80,6 +82,8 @@ enum Reading {
     Head(HeadScan),
     /// The preface of an HTTP/2 connection, and how many bytes of it are still to come.
     Preface(usize),
+    /// The frames that follow it.
+    Frames(Opened),
     /// Anything else.
     Rest,
 }
@@ -230,6 +234,10 @@ impl DownIo {
     /// Reads what belongs to the one request that may be read.
     fn poll_message(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(message) = &mut self.message else {
+            // h2 reads until nothing is left.
+            if self.h2 && self.transport.lacks_bytes(cx) {
+                return Poll::Pending;
+            }
             return Pin::new(&mut self.transport).poll_read(cx, buf);
         };
         if SCOPE.try_with(Scope::is_tunnel).unwrap_or_default() {
@@ -271,29 +279,35 @@ impl DownIo {
 
     /// Holds what came in against the limits.
     fn received(&mut self, data: &[u8]) -> io::Result<()> {
-        let done = match &mut self.reading {
+        let next = match &mut self.reading {
             Reading::Rest => return Ok(()),
-            Reading::Preface(left) => {
-                *left = left.saturating_sub(data.len());
-                *left == 0
-            }
-            Reading::Head(head) => match head.feed(data, self.limits.head_bytes) {
-                Head::Begun => false,
-                Head::Whole => true,
-                Head::Refused(refusal) => {
-                    return Err(self.refuse(refusal, io::ErrorKind::InvalidData));
+            Reading::Frames(opened) => {
+                if let (count @ 1.., Some(admitted)) = (opened.count(data), &self.admitted) {
+                    admitted.held().streams_opened(count);
                 }
-            },
+                return Ok(());
+            }
+            Reading::Preface(left) => {
+                let (preface, frames) = data.split_at(data.len().min(*left));
+                *left -= preface.len();
+                if *left > 0 {
+                    return Ok(());
+                }
+                (self.reading, self.head_timer) = (Reading::Frames(Opened::default()), None);
+                return self.received(frames);
+            }
+            Reading::Head(head) => head.feed(data, self.limits.head_bytes),
         };
-        if done {
-            self.reading = Reading::Rest;
-            self.head_timer = None;
+        match next {
+            Head::Begun => {}
+            Head::Whole => (self.reading, self.head_timer) = (Reading::Rest, None),
+            Head::Refused(refusal) => return Err(self.refuse(refusal, io::ErrorKind::InvalidData)),
         }
         Ok(())
     }
 
     fn poll_head_timer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.reading, Reading::Rest) {
+        if matches!(self.reading, Reading::Rest | Reading::Frames(_)) {
             return Poll::Pending;
         }
         let limit = self.limits.head_time;

@@ -56,6 +56,30 @@ async fn early_hints_reach_http_2_clients() {
     assert_eq!(finish(response).await.unwrap(), (200, "ok".to_owned()));
 }
 
+/// The proxy stops asking h2 for streams once it has accepted as many as the client's frames have opened. Until the last of these
+/// streams is accepted, nothing else happens on the connection.
+#[tokio::test]
+async fn streams_that_come_together_are_all_accepted() {
+    let up = RawBackend::start(|_, _| Reply::Hang(Vec::new())).await;
+    let proxy = start();
+    let at = Site::of(to(up.address)).serve(&proxy).await;
+    for count in [1, 2, 3, 15, 16, 17, 33] {
+        let mut client = client(at).await;
+        let refused = || request("GET").header("host", "b.example").body(()).unwrap();
+        // By then both sides know each other's settings.
+        let (first, _) = client.send_request(refused(), true).unwrap();
+        assert_eq!(finish(first).await.unwrap().0, 400);
+        let mut hanging = Vec::new();
+        for _ in 1..count {
+            client = within(client.ready()).await.unwrap();
+            hanging.push(client.send_request(request("GET").body(()).unwrap(), true).unwrap());
+        }
+        client = within(client.ready()).await.unwrap();
+        let (last, _) = client.send_request(refused(), true).unwrap();
+        assert_eq!(finish(last).await.unwrap().0, 400, "the last of {count}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_waits_for_a_100_gets_the_backends() {
     let up = RawBackend::saying("up").await;

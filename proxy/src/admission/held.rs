@@ -18,6 +18,8 @@ use tokio::time::Instant;
 pub(crate) struct Held {
     begun: Instant,
     requests: AtomicU32,
+    /// How many streams an HTTP/2 client has opened, whether they were accepted or not.
+    opened: AtomicU32,
     /// When its last request ended, in microseconds after `begun`.
     idle_since: AtomicU64,
     asked: AtomicBool,
@@ -29,6 +31,7 @@ impl Held {
         Self {
             begun: Instant::now(),
             requests: AtomicU32::new(0),
+            opened: AtomicU32::new(0),
             idle_since: AtomicU64::new(0),
             asked: AtomicBool::new(false),
             waker: OnceLock::new(),
@@ -62,6 +65,16 @@ impl Held {
             self.idle_since.store(now, Ordering::Relaxed);
         }
         self.requests.store(left, Ordering::Relaxed);
+    }
+
+    /// The client has opened so many streams more.
+    pub(crate) fn streams_opened(&self, count: u32) {
+        self.opened.store(self.opened().wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// How many streams the client has opened. Wraps around.
+    pub(crate) fn opened(&self) -> u32 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Since when it has been idle; `None` while it has a request.

@@ -194,6 +194,22 @@ impl Has {
             header::FORWARDED => Self::FORWARDED,
             header::TRANSFER_ENCODING => Self::TRANSFER_ENCODING,
             header::PROXY_AUTHORIZATION => Self::PROXY_AUTHORIZATION,
+            // Most headers of most requests. Other names are compared with many, letter by letter.
+            header::ACCEPT
+            | header::ACCEPT_ENCODING
+            | header::ACCEPT_LANGUAGE
+            | header::AUTHORIZATION
+            | header::CACHE_CONTROL
+            | header::HOST
+            | header::IF_MODIFIED_SINCE
+            | header::IF_NONE_MATCH
+            | header::ORIGIN
+            | header::PRAGMA
+            | header::RANGE
+            | header::REFERER
+            | header::TE
+            | header::UPGRADE_INSECURE_REQUESTS
+            | header::USER_AGENT => Self::default(),
             _ => match name.as_str() {
                 "x-request-id" => Self::REQUEST_ID,
                 "x-scheme" | "x-forwarded-scheme" => Self::SCHEME,

@@ -11,22 +11,21 @@ use portcullis_routing::host::request_name;
 pub(crate) struct Host<'r> {
     /// As it came, port included; empty where HTTP/1.0 has none.
     pub(crate) value: HeaderValue,
+    /// The same as text.
+    pub(crate) sent: &'r str,
     /// What listeners and routes are looked up by: lower case, no port, no last dot.
     pub(crate) name: Cow<'r, str>,
 }
 
 impl<'r> Host<'r> {
-    /// The host as the client sent it, with the port.
-    pub(crate) fn sent(&self) -> &str {
-        self.value.to_str().unwrap_or(&self.name)
-    }
-
     /// Reads the host; the authority of an h2 request or of an absolute target is one too.
     ///
     /// # Errors
     /// What the client is told where there is no valid host.
     pub(crate) fn of(head: &'r RequestHeader) -> Result<Self, &'static str> {
-        let mut fields = head.headers.get_all(header::HOST).iter();
+        // Comparing few names costs less than looking one up. Most HTTP/2 requests have no such header.
+        let mut fields =
+            head.headers.iter().filter(|(name, _)| *name == header::HOST).map(|(_, value)| value);
         let (field, authority) = (fields.next(), head.uri.authority());
         if fields.next().is_some() {
             return Err("more than one Host");
@@ -44,7 +43,7 @@ impl<'r> Host<'r> {
             (None, None) if head.version == Version::HTTP_10 => return Ok(Self::none(head)),
             (None, None) => return Err("no Host"),
         };
-        Ok(Self { value, name: request_name(text).ok_or("invalid Host")? })
+        Ok(Self { value, sent: text, name: request_name(text).ok_or("invalid Host")? })
     }
 
     /// HTTP/1.0 knows requests without Host; an absolute target may name one all the same.
@@ -54,10 +53,62 @@ impl<'r> Host<'r> {
             .and_then(|target| target.split_once("://"))
             .map(|(_, rest)| rest.split(['/', '?']).next().unwrap_or_default())
             .filter(|authority| !authority.contains('@'));
-        let named = authority.and_then(|a| Some((HeaderValue::from_str(a).ok()?, request_name(a)?)));
+        let named = authority.and_then(|a| Some((HeaderValue::from_str(a).ok()?, a, request_name(a)?)));
         match named {
-            Some((value, name)) => Self { value, name },
-            None => Self { value: HeaderValue::from_static(""), name: Cow::Borrowed("") },
+            Some((value, sent, name)) => Self { value, sent, name },
+            None => Self { value: HeaderValue::from_static(""), sent: "", name: Cow::Borrowed("") },
+        }
+    }
+}
+
+/// The authority of the previous request of an HTTP/2 connection, which nearly always is that of the next one. It is neither
+/// copied nor parsed again then.
+#[derive(Debug, Default)]
+pub(crate) struct LastHost {
+    /// Whether there was a request. Many connections have only one.
+    has_served: bool,
+    known: Option<Box<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    value: HeaderValue,
+    /// The length of the name, which the value begins with.
+    name_len: usize,
+}
+
+/// The length of the longest value that is remembered.
+const LONGEST: usize = 255;
+
+impl LastHost {
+    /// Returns the host of the next request, as [`Host::of`] does.
+    ///
+    /// # Errors
+    /// What the client is told where there is no valid host.
+    pub(crate) fn of<'r>(&mut self, head: &'r RequestHeader) -> Result<Host<'r>, &'static str> {
+        let authority = head.uri.authority().filter(|_| head.headers.keys().all(|name| name != header::HOST));
+        if let (Some(known), Some(authority)) = (&self.known, authority)
+            && known.value.as_bytes() == authority.as_str().as_bytes()
+        {
+            let sent = authority.as_str();
+            let name = Cow::Borrowed(sent.get(..known.name_len).unwrap_or_default());
+            return Ok(Host { value: known.value.clone(), sent, name });
+        }
+        let host = Host::of(head)?;
+        if std::mem::replace(&mut self.has_served, true) {
+            self.remember(&host);
+        }
+        Ok(host)
+    }
+
+    fn remember(&mut self, host: &Host<'_>) {
+        // A name that was in upper case is not a part of the value.
+        if let Cow::Borrowed(name) = &host.name
+            && host.sent.len() <= LONGEST
+            && host.sent.starts_with(name)
+        {
+            let (value, name_len) = (host.value.clone(), name.len());
+            self.known = Some(Box::new(Known { value, name_len }));
         }
     }
 }
@@ -130,6 +181,50 @@ mod tests {
         head.set_version(Version::HTTP_2);
         head.set_uri("https://A.example:8443/x".parse().unwrap());
         let host = Host::of(&head).unwrap();
-        assert_eq!((&*host.name, host.value.to_str().unwrap()), ("a.example", "A.example:8443"));
+        let want = ("a.example", "A.example:8443", "A.example:8443");
+        assert_eq!((&*host.name, host.value.to_str().unwrap(), host.sent), want);
+    }
+
+    #[test]
+    fn a_host_that_is_remembered_is_the_one_that_was_sent() {
+        let long = format!("a.example:{}80", "0".repeat(300));
+        let of = |authority: &str, hosts: &[&str]| {
+            let mut head = head(Version::HTTP_2, b"/", hosts);
+            if !authority.is_empty() {
+                head.set_uri(format!("https://{authority}/x").parse().unwrap());
+            }
+            head
+        };
+        let mut heads: Vec<_> =
+            ["a.example", "A.example", "a.example:80", "a.example.", "a.example.:80", "b", "[::1]:80", &long]
+                .map(|authority| of(authority, &[]))
+                .into();
+        for (authority, hosts) in [
+            ("a.example", &["a.example"][..]),
+            ("a.example", &["b"]),
+            ("a.example", &["a.example", "a.example"]),
+            ("", &["b"]),
+            ("", &["a/b"]),
+            ("", &[]),
+        ] {
+            heads.push(of(authority, hosts));
+        }
+        let plain = |host: Result<Host<'_>, &'static str>| {
+            host.map(|host| (host.value, host.sent.to_owned(), host.name.into_owned()))
+        };
+        for before in &heads {
+            for head in &heads {
+                let mut last = LastHost::default();
+                for _ in 0..3 {
+                    assert_eq!(plain(last.of(before)), plain(Host::of(before)), "{before:?}");
+                }
+                assert_eq!(plain(last.of(head)), plain(Host::of(head)), "{head:?} after {before:?}");
+            }
+        }
+        let mut last = LastHost::default();
+        let _ = last.of(&heads[0]);
+        assert!(last.known.is_none(), "a connection may have one request only");
+        let _ = last.of(&heads[0]);
+        assert!(last.known.is_some());
     }
 }

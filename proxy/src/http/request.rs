@@ -12,7 +12,7 @@ use super::{
     context::Context,
     forwarded,
     headers::{self, Has},
-    host::Host,
+    host::{Host, LastHost},
     limit,
     upgrade::Upgrade,
 };
@@ -39,14 +39,15 @@ pub(crate) fn prepare(head: &mut RequestHeader, context: &mut Context) {
     }
 }
 
-/// Decides about a request and records the decision in the context. Returns a cursor if a check has to be carried out
-/// first; [`resume`] then goes on.
+/// Decides about a request and records the decision in the context. `last` knows the host of the connection's previous request.
+/// Returns a cursor if a check has to be carried out first; [`resume`] then goes on.
 ///
 /// # Errors
 /// The answer, where no backend is asked.
 pub(crate) fn decide(
     shared: &Shared,
     head: &RequestHeader,
+    last: &mut LastHost,
     context: &mut Context,
 ) -> Result<Option<Box<Cursor>>, Box<Answer>> {
     let coded = is_coded(head, context);
@@ -55,7 +56,7 @@ pub(crate) fn decide(
     }
 
     let asked = Asked::parse(&head.method, head.raw_path());
-    let host = Host::of(head);
+    let host = last.of(head);
     let named = host.as_ref().map_or("", |host| &*host.name);
     let path = asked.as_ref().map_or("", Asked::path);
     let lists = || head.headers.get_all(&forwarded::FOR.name).iter().map(HeaderValue::as_bytes);
@@ -65,7 +66,7 @@ pub(crate) fn decide(
         target: head.raw_path(),
         protocol: protocol(head.version),
         host: named,
-        sent_host: host.as_ref().map_or("", Host::sent),
+        sent_host: host.as_ref().map_or("", |host| host.sent),
         path,
         client: context.client,
         scheme: forwarded::scheme(head, context),
@@ -158,7 +159,7 @@ fn views<'r>(
     let request = Request {
         method: &head.method,
         host: &host.name,
-        sent_host: host.sent(),
+        sent_host: host.sent,
         asked,
         headers: &head.headers,
         upgrade: context.upgrade,

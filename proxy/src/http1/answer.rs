@@ -121,15 +121,20 @@ impl AnswerHead<'_, '_> {
     }
 
     /// The headers that are passed on to a client of any version, without those that frame the message.
-    pub(super) fn passed(&self) -> impl Iterator<Item = &Header<'_>> {
-        self.fields()
-            .filter(|(kind, header)| !kind.is_essential() && self.goes_on(*kind, header))
-            .map(|(_, header)| header)
+    pub(super) fn passed(&self) -> impl Iterator<Item = (Kind, &Header<'_>)> {
+        self.fields().filter(|(kind, header)| !kind.is_essential() && self.goes_on(*kind, header))
     }
 
     /// The Content-Length that is passed on.
     pub(super) fn length(&self) -> Option<u64> {
         self.seen.length().filter(|_| self.may_have_body() && !self.seen.is_chunked())
+    }
+
+    /// The Content-Length as the backend wrote it, if it stands there once, and as it would be written here.
+    pub(super) fn plain_length(&self) -> Option<&[u8]> {
+        let value = self.values(Kind::ContentLength).next().filter(|_| self.seen.one_length().is_none())?;
+        let is_plain = value.iter().all(u8::is_ascii_digit) && (value == b"0" || !value.starts_with(b"0"));
+        is_plain.then_some(value)
     }
 
     /// The bytes of the head.
@@ -140,6 +145,11 @@ impl AnswerHead<'_, '_> {
     /// The range of them in which a value lies, unless it was made up by the parser.
     pub(super) fn place(&self, value: &[u8]) -> Option<Range<usize>> {
         place(self.bytes(), value)
+    }
+
+    /// How many headers there are.
+    pub(super) fn count(&self) -> usize {
+        self.headers.len()
     }
 
     fn fields(&self) -> impl Iterator<Item = (Kind, &Header<'_>)> {
@@ -248,7 +258,7 @@ fn write_connection(form: Form, out: &mut Vec<u8>) {
 
 /// Writes a Date, as a recipient does that passes on an answer without one (RFC 9110, 6.6.1).
 fn write_date(out: &mut Vec<u8>) {
-    clock::with_date(|date| put(out, &[b"Date: ", date, b"\r\n"]));
+    clock::with_date(|date| put(out, &[b"Date: ", date.as_bytes(), b"\r\n"]));
 }
 
 /// Writes an answer of our own. `bare`: without its body.

@@ -207,7 +207,8 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
     let (host, edits) = (context.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes), edits(context));
     put(out, &[head.method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: "]);
     put(out, &[edits.host().unwrap_or(host), b"\r\n"]);
-    let (mut has, mut has_length, bodiless) = (0_u32, false, context.is_bodiless());
+    let (mut has, mut has_length, mut has_cookie) = (0_u32, false, false);
+    let bodiless = context.is_bodiless();
     let names = context.header_names();
     for (name, value) in &head.headers {
         let kind = kind(name.as_str().as_bytes());
@@ -215,7 +216,9 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
         let goes_on = match kind {
             Kind::Other if !names.allow(name.as_str().as_bytes()) => false,
             Kind::Other | Kind::ContentType | Kind::Origin | Kind::Date | Kind::RequestId => {
-                *name != header::COOKIE
+                let is_cookie = *name == header::COOKIE;
+                has_cookie |= is_cookie;
+                !is_cookie
             }
             Kind::ContentLength | Kind::Expect if bodiless => false,
             Kind::Expect => true,
@@ -244,7 +247,7 @@ pub(super) fn write_h2(head: &RequestHeader, context: &Context, chunked: bool, o
             put(out, &[name.as_str().as_bytes(), b": ", value, b"\r\n"]);
         }
     }
-    if !edits.replaces(b"cookie") {
+    if has_cookie && !edits.replaces(b"cookie") {
         write_cookies(head, out);
     }
     let claims = Claims {

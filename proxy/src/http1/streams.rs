@@ -40,17 +40,7 @@ use crate::{
 };
 
 /// Serves a request that the table has sent to an HTTP/1 backend.
-///
-/// Boxed: the task of a stream moves its future several times before it runs first, and most of its size would be this.
-pub(crate) fn serve(
-    worker: &Worker,
-    stream: Stream,
-    context: Box<Context>,
-) -> Pin<Box<impl Future<Output = ()> + '_>> {
-    Box::pin(forward(worker, stream, context))
-}
-
-async fn forward(worker: &Worker, stream: Stream, mut context: Box<Context>) {
+pub(crate) async fn serve(worker: &Worker, stream: Box<Stream>, mut context: Box<Context>) {
     if context.is_copied_as_sent() {
         context.sent = Some(Box::new(stream.head.clone()));
     }
@@ -61,7 +51,7 @@ async fn forward(worker: &Worker, stream: Stream, mut context: Box<Context>) {
     }
     let head = &stream.head;
     let idempotent = retry::is_idempotent(&head.method);
-    let bodiless = stream.is_bodiless() || context.is_bodiless();
+    let bodiless = bodiless || context.is_bodiless();
     let chunked = !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH);
     let mut out = Out::take();
     request::write_h2(head, &context, chunked, &mut out.bytes);
@@ -73,7 +63,7 @@ async fn forward(worker: &Worker, stream: Stream, mut context: Box<Context>) {
 /// Makes attempts at backends, and passes an answer on. `chunked`: the body is sent without a length.
 async fn exchange(
     worker: &Worker,
-    stream: Stream,
+    stream: Box<Stream>,
     mut context: Box<Context>,
     head: Out,
     upload: Frames,
@@ -98,14 +88,14 @@ async fn exchange(
 }
 
 /// Tells the client why no backend answers.
-fn reject(stream: Stream, context: Box<Context>, (rejection, why): Failure) {
+fn reject(stream: Box<Stream>, context: Box<Context>, (rejection, why): Failure) {
     // 408 speaks of the whole connection; the client of one slow stream gets another status.
     let rejection = if rejection == Rejection::HeaderTimeout { Rejection::Timeout } else { rejection };
     answer(stream, context, &Answer::reject(rejection, why));
 }
 
 /// Answers without a backend.
-pub(crate) fn answer(mut stream: Stream, mut context: Box<Context>, answer: &Answer) {
+pub(crate) fn answer(mut stream: Box<Stream>, mut context: Box<Context>, answer: &Answer) {
     context.rejection = answer.rejection;
     let reply = own::reply(answer, context.grpc, context.route.as_ref(), &stream.head.headers);
     context.status = reply.status.as_u16();
@@ -130,7 +120,7 @@ fn send_reply(stream: &mut Stream, reply: &own::Reply, bare: bool) -> Result<(),
 
 /// The client's side of a stream.
 struct Side {
-    stream: Stream,
+    stream: Box<Stream>,
     upload: Frames,
     /// Whether the body has no length.
     chunked: bool,

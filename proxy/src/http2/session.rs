@@ -28,7 +28,7 @@ const KEPT_BODY: usize = 64 << 10;
 
 /// A stream that pingora carries.
 pub(super) struct Session {
-    stream: Stream,
+    stream: Box<Stream>,
     digest: Arc<Digest>,
     /// The head of the answer, once it was sent.
     answer: Option<ResponseHeader>,
@@ -51,7 +51,7 @@ impl Session {
     /// `keeps_headers`: the headers of the answer are needed after they were sent. `read_timeout`: the time between two reads of
     /// the body, as long as the answer has not begun.
     pub(super) fn new(
-        stream: Stream,
+        stream: Box<Stream>,
         digest: Arc<Digest>,
         keeps_headers: bool,
         read_timeout: Option<Duration>,

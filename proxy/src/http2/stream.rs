@@ -16,7 +16,9 @@ use crate::clock;
 pub(crate) struct Stream {
     pub(crate) head: RequestHeader,
     body: RecvStream,
-    /// Whether the Content-Length is 0.
+    /// Whether the request ended with its head.
+    ended: bool,
+    /// Whether it did not, and the Content-Length is 0.
     is_empty: bool,
     /// The body, if it was received before anybody took it.
     early: Option<Bytes>,
@@ -29,9 +31,11 @@ impl Stream {
     /// A stream that was accepted.
     pub(crate) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
         let (head, body) = request.into_parts();
-        let is_empty =
-            head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
-        Self { head: head.into(), body, is_empty, early: None, respond, content: None }
+        // Asked once: h2 locks the connection for each answer.
+        let ended = body.is_end_stream();
+        let length = if ended { None } else { head.headers.get(header::CONTENT_LENGTH) };
+        let is_empty = length.is_some_and(|length| length.as_bytes() == b"0");
+        Self { head: head.into(), body, ended, is_empty, early: None, respond, content: None }
     }
 
     /// Whether the request has no body: it ended with its head, or its Content-Length is 0.
@@ -41,7 +45,7 @@ impl Stream {
 
     /// Whether all of the body was received.
     pub(crate) fn has_ended(&self) -> bool {
-        self.early.is_none() && self.body.is_end_stream()
+        self.early.is_none() && (self.ended || self.body.is_end_stream())
     }
 
     /// Puts the whole body back, which was received.
@@ -84,10 +88,9 @@ impl Stream {
     ) -> Result<(), h2::Error> {
         let mut head = Response::new(());
         (*head.status_mut(), *head.headers_mut()) = (status, headers);
-        if !head.headers().contains_key(header::DATE)
-            && let Ok(date) = clock::with_date(HeaderValue::from_bytes)
-        {
-            head.headers_mut().insert(header::DATE, date);
+        // Comparing few names costs less than looking one up.
+        if !head.headers().keys().any(|name| name == header::DATE) {
+            head.headers_mut().insert(header::DATE, clock::with_date(HeaderValue::clone));
         }
         self.content = Some(self.respond.send_response(head, ended)?);
         Ok(())

@@ -58,6 +58,11 @@ impl Streams {
         self.expired.load(Ordering::Relaxed) || self.held.goes()
     }
 
+    /// Whether the client has opened no other streams than these many. The number wraps around.
+    pub(crate) fn are_all(&self, accepted: u32) -> bool {
+        self.held.opened() == accepted
+    }
+
     /// When it will have been idle for that long, as far as can be said now.
     fn ends_at(&self, limit: Duration) -> Instant {
         self.held.idle_since().unwrap_or_else(Instant::now) + limit

@@ -39,9 +39,18 @@ impl Transport {
             Self::Plain(tcp) => tcp.poll_readable(cx),
             // Readiness of the socket is not enough: tickets and key updates carry no bytes of ours, and rustls
             // may hold bytes that the socket no longer has.
+            Self::Tls(_) if self.lacks_bytes(cx) => Poll::Pending,
             Self::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ()),
             Self::Gone => Poll::Ready(Err(gone())),
         }
+    }
+
+    /// Whether TLS holds no bytes, and the runtime knows of none in the socket: a read would give nothing yet. Wakes the task when
+    /// that changes. It takes a fraction of what such a read takes.
+    pub(super) fn lacks_bytes(&self, cx: &mut Context<'_>) -> bool {
+        let Self::Tls(tls) = self else { return false };
+        let (socket, session) = tls.get_ref();
+        session.wants_read() && socket.poll_readable(cx).is_pending()
     }
 
     /// The socket under it.
@@ -190,7 +199,10 @@ mod tests {
     use std::{future::poll_fn, io::Read as _, sync::Arc, time::Duration};
 
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
-    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
     use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream as ClientStream};
 
     use super::{super::out::Out, *};
@@ -273,6 +285,33 @@ mod tests {
             let _ = session.reader().read_to_end(&mut got);
         }
         assert!(got == frames.concat());
+    }
+
+    #[tokio::test]
+    async fn a_read_is_ruled_out_where_neither_tls_nor_the_socket_has_bytes() {
+        let (server, mut client) = pair().await;
+        let mut transport = Transport::Tls(Box::new(server));
+        client.write_all(b"0123456789").await.unwrap();
+        let mut got = [0; 4];
+        transport.read_exact(&mut got).await.unwrap();
+        assert!(!poll_fn(|cx| Poll::Ready(transport.lacks_bytes(cx))).await, "TLS holds six bytes");
+        transport.read_exact(&mut [0; 6]).await.unwrap();
+        let mut room = [0; 1];
+        let more = poll_fn(|cx| {
+            let read = Pin::new(&mut transport).poll_read(cx, &mut ReadBuf::new(&mut room));
+            Poll::Ready(read.is_ready())
+        });
+        assert!(!more.await);
+        assert!(poll_fn(|cx| Poll::Ready(transport.lacks_bytes(cx))).await);
+        let (sent, ()) = tokio::join!(
+            client.write_all(b"a"),
+            poll_fn(|cx| if transport.lacks_bytes(cx) { Poll::Pending } else { Poll::Ready(()) })
+        );
+        sent.unwrap();
+        transport.read_exact(&mut room).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(transport.read(&mut room).await.unwrap(), 0);
+        assert!(!poll_fn(|cx| Poll::Ready(transport.lacks_bytes(cx))).await, "the end is there to be read");
     }
 
     #[tokio::test]

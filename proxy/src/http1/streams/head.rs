@@ -20,9 +20,6 @@ pub(super) fn answer_headers(
     request: &HeaderMap,
 ) -> Option<HeaderMap> {
     let mut headers = headers(head)?;
-    if let Some(length) = head.length() {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
     if let Some(route) = &context.route {
         let edits = route.answer_edits(head.status, request);
         match edits.rewrites() {
@@ -35,10 +32,11 @@ pub(super) fn answer_headers(
 
 /// The headers that are passed on; `None` if HTTP/2 cannot express one of them.
 pub(super) fn headers(head: &AnswerHead<'_, '_>) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(12);
+    // With room for a few that are added.
+    let mut headers = HeaderMap::with_capacity(head.count() + 3);
     // One allocation for all values.
     let bytes = Bytes::copy_from_slice(head.bytes());
-    for header in head.passed() {
+    for (kind, header) in head.passed() {
         let value = match head.place(header.value) {
             _ if head.folded && header.value.contains(&b'\n') => {
                 HeaderValue::from_bytes(&unfolded(header.value))
@@ -46,7 +44,17 @@ pub(super) fn headers(head: &AnswerHead<'_, '_>) -> Option<HeaderMap> {
             Some(place) => HeaderValue::from_maybe_shared(bytes.slice(place)),
             None => HeaderValue::from_bytes(header.value),
         };
-        headers.try_append(HeaderName::from_bytes(header.name.as_bytes()).ok()?, value.ok()?).ok()?;
+        let name = match kind {
+            Kind::ContentType => header::CONTENT_TYPE,
+            Kind::Date => header::DATE,
+            _ => HeaderName::from_bytes(header.name.as_bytes()).ok()?,
+        };
+        headers.try_append(name, value.ok()?).ok()?;
+    }
+    if let Some(length) = head.length() {
+        let place = head.plain_length().and_then(|value| head.place(value));
+        let value = place.and_then(|place| HeaderValue::from_maybe_shared(bytes.slice(place)).ok());
+        headers.insert(header::CONTENT_LENGTH, value.unwrap_or_else(|| HeaderValue::from(length)));
     }
     Some(headers)
 }
@@ -70,6 +78,28 @@ pub(super) fn trailers(lines: &[u8]) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::fields::Room;
+
+    #[test]
+    fn a_length_is_passed_on_once_and_in_plain_digits() {
+        for (lines, want) in [
+            ("Content-Length: 5\r\n", Some("5")),
+            ("Content-Length: 0\r\n", Some("0")),
+            ("Content-Length: 10\r\n", Some("10")),
+            ("Content-Length: 007\r\n", Some("7")),
+            ("Content-Length: 00\r\n", Some("0")),
+            ("Content-Length: 5,5\r\n", Some("5")),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", Some("5")),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", None),
+            ("", None),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\nX-A: b\r\n{lines}\r\n");
+            let mut room = Room::new();
+            let headers = headers(&room.read_answer(text.as_bytes()).unwrap().unwrap()).unwrap();
+            let lengths: Vec<_> = headers.get_all(header::CONTENT_LENGTH).iter().collect();
+            assert_eq!(lengths, want.into_iter().collect::<Vec<_>>(), "{lines:?}");
+        }
+    }
 
     #[test]
     fn trailers_frame_nothing() {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Receives the whole body, then carries the request to a backend.
-pub(super) async fn serve(worker: &Worker, mut stream: Stream, mut context: Box<Context>) {
+pub(super) async fn serve(worker: &Worker, mut stream: Box<Stream>, mut context: Box<Context>) {
     let Some(spool) = context.spool(true) else { return };
     let received = until(context.deadline, receive(worker, &mut stream, &context, spool));
     match received.await.unwrap_or(Err(Broken::ClientLate)) {
