@@ -9,6 +9,7 @@ mod message;
 mod opened;
 mod out;
 pub(crate) mod pipe;
+pub(crate) mod read;
 mod socket;
 mod traits;
 mod transport;

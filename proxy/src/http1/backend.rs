@@ -19,6 +19,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 use crate::{
+    io::read,
     shared::Shared,
     upstream::{
         connections::Open,
@@ -112,12 +113,14 @@ impl Connection {
 
     /// Reads into `room`; 0 bytes are the end of the connection.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buf = ReadBuf::new(room);
-        ready!(match &mut self.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
-            Stream::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buf),
-        })?;
-        Poll::Ready(Ok(buf.filled().len()))
+        match &mut self.stream {
+            Stream::Plain(tcp) => read::poll_read(tcp, cx, room),
+            Stream::Tls(tls) => {
+                let mut buf = ReadBuf::new(room);
+                ready!(Pin::new(&mut **tls).poll_read(cx, &mut buf))?;
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+        }
     }
 
     /// Writes as much of `bufs` as the connection accepts; returns how many bytes that is, never 0.

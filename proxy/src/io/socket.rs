@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::pipe::Pipe;
+use super::{pipe::Pipe, read};
 use crate::stall::Stall;
 
 /// A socket whose writes fail when the client has taken nothing for a while.
@@ -87,7 +87,11 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let Some(early) = &mut this.early else { return Pin::new(&mut this.tcp).poll_read(cx, buf) };
+        let Some(early) = &mut this.early else {
+            let n = ready!(read::poll_read(&this.tcp, cx, buf.initialize_unfilled()))?;
+            buf.advance(n);
+            return Poll::Ready(Ok(()));
+        };
         let rest = &early.bytes[early.read..];
         let taken = rest.len().min(buf.remaining());
         buf.put_slice(&rest[..taken]);

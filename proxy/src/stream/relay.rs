@@ -5,12 +5,10 @@
 use std::{
     future::poll_fn,
     io,
-    os::fd::AsRawFd as _,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use nix::sys::socket::{MsgFlags, recv};
 use tokio::{io::Interest, net::TcpStream};
 
 use super::{
@@ -21,7 +19,7 @@ use super::{
 use crate::{
     clock::{Ticks, Watch},
     http1::{Buffer, Size},
-    io::pipe::Pipe,
+    io::{pipe::Pipe, read::try_read},
     proxy_protocol::Beginning,
 };
 
@@ -198,24 +196,11 @@ impl Way {
             return from.poll_read(cx, self.room());
         };
         loop {
-            match self.try_read(tcp) {
+            match try_read(tcp, || self.room()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_read_ready(cx))?,
                 read => return Poll::Ready(read),
             }
         }
-    }
-
-    /// Reads into the buffer if the socket is known to be readable. This costs less than tokio's `poll_read`, which registers
-    /// the task first. A task that only reads would never yield; this one writes what it has read.
-    fn try_read(&mut self, tcp: &TcpStream) -> io::Result<usize> {
-        let mut read = 0;
-        let result = tcp.try_io(Interest::READABLE, || {
-            let room = self.room();
-            read = recv(tcp.as_raw_fd(), room, MsgFlags::empty())?;
-            // The socket has no more bytes. This error makes tokio wait for the next ones, without another call to find out.
-            if (1..room.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        if read > 0 { Ok(read) } else { result.map(|()| 0) }
     }
 
     /// The free part of the buffer. A buffer is taken from the pool if there is none.

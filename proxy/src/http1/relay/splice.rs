@@ -8,8 +8,8 @@ use std::{
 
 use tokio::{io::Interest, net::TcpStream};
 
-use super::{Answering, Broken, Framing, Relay};
-use crate::io::pipe::Pipe;
+use super::{Answering, Broken, Relay};
+use crate::{http1::framing::Framing, io::pipe::Pipe};
 
 /// The rest of a body that is shorter than this, in bytes, is not worth a pipe.
 const WORTH: u64 = 32 << 10;
@@ -36,7 +36,10 @@ impl Relay<'_> {
         if answer.pipe.is_some() {
             return self.poll_drain(cx).map(Some);
         }
-        let Some(left) = answer.left_to_splice() else { return Ok(None) };
+        // What has been read comes first.
+        let Some(left) = answer.left_to_splice().filter(|_| self.incoming.is_empty()) else {
+            return Ok(None);
+        };
         let (Some(from), true) = (self.backend.plain(), self.client.is_plain()) else { return Ok(None) };
         if from.poll_read_ready(cx).is_pending() {
             return Ok(Some(Poll::Pending));

@@ -1,0 +1,39 @@
+//! Reads from sockets, for less than tokio's `poll_read` takes.
+
+use std::{
+    io,
+    os::fd::AsRawFd as _,
+    task::{Context, Poll, ready},
+};
+
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::{io::Interest, net::TcpStream, task::coop::poll_proceed};
+
+/// Reads into `room`; 0 bytes are the end of the peer's. Counts against the task's share of a turn, so that a peer that never
+/// stops sending does not keep the thread from other connections.
+pub(crate) fn poll_read(tcp: &TcpStream, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+    let share = ready!(poll_proceed(cx));
+    loop {
+        match try_read(tcp, || &mut *room) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_read_ready(cx))?,
+            read => {
+                share.made_progress();
+                return Poll::Ready(read);
+            }
+        }
+    }
+}
+
+/// Reads if the socket is known to be readable; only then is the room asked for. tokio's `poll_read` registers the task first.
+///
+/// A task that does nothing but this would never yield, since it does not count against the task's share of a turn.
+pub(crate) fn try_read<'r>(tcp: &TcpStream, room: impl FnOnce() -> &'r mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    let result = tcp.try_io(Interest::READABLE, || {
+        let room = room();
+        read = recv(tcp.as_raw_fd(), room, MsgFlags::empty())?;
+        // The socket has no more bytes. This error makes tokio wait for the next ones, without another call to find out.
+        if (1..room.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    if read > 0 { Ok(read) } else { result.map(|()| 0) }
+}
