@@ -73,7 +73,7 @@ pub struct RouteRule {
     pub filters: Box<[Result<RouteFilter, InvalidRule>]>,
     pub backends: Box<[BackendRef]>,
     /// Boxed, as few rules have limits.
-    pub timeouts: Option<Box<Timeouts>>,
+    pub timeouts: Option<Arc<Timeouts>>,
     pub retry: Option<Arc<Retry>>,
     pub persistence: Option<Box<Result<SessionPersistence, InvalidRule>>>,
 }

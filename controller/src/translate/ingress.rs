@@ -16,6 +16,7 @@
 //! errors.rs     who answers in place of a backend, or of an answer with an error status
 //! headers.rs    headers that are added to answers, and what is rewritten there
 //! labels.rs     the labels of its requests in metrics
+//! common.rs     parts of its rules that other Ingresses have, too
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
 //! needs.rs      which regular expressions its Ingresses need
@@ -25,6 +26,7 @@ mod access;
 mod backends;
 mod basic_auth;
 mod claims;
+mod common;
 mod compiler;
 mod errors;
 mod external_auth;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 use portcullis_routing::HostPattern;
 
 pub use claims::ingress_claims;
+pub use common::CommonParts;
 pub(crate) use headers::of_unmatched;
 pub use labels::LabelPool;
 pub use needs::ingress_patterns;

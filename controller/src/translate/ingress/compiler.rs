@@ -279,6 +279,7 @@ impl<'a> Compiler<'a> {
         Site {
             annotations: &self.ingress.annotations,
             settings: self.host.reader.settings(),
+            common: &self.host.pools.common,
             class: self.class,
             has_tls: self.host.state.may_redirect(),
             app_root: self.app_root(),
@@ -297,7 +298,7 @@ impl<'a> Compiler<'a> {
             name: None,
             steps,
             backends,
-            timeouts: upstream::timeouts(&self.site()).boxed(),
+            timeouts: upstream::timeouts(&self.site()),
             retry: Some(upstream::retry(&self.site())),
             labels: None,
         }

@@ -77,7 +77,7 @@ impl IngressPlaces {
             let has_default = tls_of(&HostPattern::Any) != Some(&TlsMode::Passthrough);
             tls::choose(reader, certificates, ingresses, side, reads, of_gateway, has_default)
         });
-        let hsts = settings.hsts(ClassOwner::Own).map(Arc::new);
+        let hsts = settings.hsts(ClassOwner::Own);
         for (host, state) in &side.hosts {
             let id = Arc::new(ListenerId::ingress(host.clone()));
             for (port, hostname, is_tls) in [(http, &state.http, false), (https, &state.https, true)] {
