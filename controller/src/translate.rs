@@ -78,10 +78,10 @@ pub(crate) use ingress::{
 };
 pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{
-    Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, GatewayRefusal,
-    GatewayState, HostClientAuth, IngressHost, IngressSide, ListenerFilters, ListenerPlan, ListenerRefusal,
-    ListenerSetRefusal, ListenerSetState, ListenerState, Listeners, Mode, PortPlan, Traffic, WayOut,
-    listeners,
+    Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, FoundAs, GatewayPart,
+    GatewayRefusal, GatewayState, HostClientAuth, IngressHost, IngressSide, ListenerFilters, ListenerPlan,
+    ListenerRefusal, ListenerSetRefusal, ListenerSetState, ListenerState, Listeners, Mode, PortPlan, Traffic,
+    WayOut, listeners,
 };
 pub(crate) use listeners::{ChangedPlaces, ClassOwner, Classes, name_for, shared_with};
 pub use owners::HostOwners;

@@ -55,6 +55,13 @@ struct Known {
 #[derive(Debug, Default)]
 struct KnownHost {
     slots: Box<[HostTableKey]>,
+    /// Boxed, as few hosts have any.
+    remarks: Option<Box<Remarks>>,
+}
+
+/// What the owners of policies and Ingresses are told of a host.
+#[derive(Debug, Default)]
+struct Remarks {
     policies: Box<[PolicyUse]>,
     messages: HostMessages,
 }
@@ -132,7 +139,7 @@ impl Routes {
 
     /// The messages for the owners of a host's Ingresses.
     pub(super) fn said(&self, host: &HostPattern) -> Option<&HostMessages> {
-        Some(&self.hosts.get(host)?.messages)
+        Some(&self.hosts.get(host)?.remarks.as_ref()?.messages)
     }
 
     /// The messages about the Services that ConfigMaps of TCP and UDP services name.
@@ -257,10 +264,11 @@ impl Routes {
         let HostTranslation { tables, stream, policies, messages } =
             translate::ingress_host(reader, listeners, pools, others, &host);
         units.record(Unit::IngressHost(host.clone()), reader);
-        let before = self.hosts.remove(&host).unwrap_or_default();
+        let KnownHost { slots: slots_before, remarks } = self.hosts.remove(&host).unwrap_or_default();
+        let before = remarks.unwrap_or_default();
         let policies: Box<[_]> = policies.into_iter().map(|policy| (policy, PolicyUser::Ingresses)).collect();
         self.use_policies(&before.policies, &policies, units);
-        before.slots.iter().for_each(|slot| {
+        slots_before.iter().for_each(|slot| {
             self.tables.remove(slot);
             self.tables.remove_stream(slot);
         });
@@ -273,13 +281,15 @@ impl Routes {
         if let Some((slot, rule)) = stream {
             self.tables.insert_stream(slot, rule);
         }
-        renewed.extend(before.slots.into_iter().filter(|slot| !slots.contains(slot)));
+        renewed.extend(slots_before.into_iter().filter(|slot| !slots.contains(slot)));
         renewed.extend(slots.iter().cloned());
         let told: BTreeSet<_> = before.messages.keys().chain(messages.keys()).collect();
         let others = told.into_iter().filter(|key| before.messages.get(*key) != messages.get(*key));
         others.for_each(|key| units.change(&Fact::Outcome(key.clone())));
-        if !slots.is_empty() || !messages.is_empty() || !policies.is_empty() {
-            self.hosts.insert(host, KnownHost { slots, policies, messages });
+        let has_remarks = !messages.is_empty() || !policies.is_empty();
+        let remarks = has_remarks.then(|| Box::new(Remarks { policies, messages }));
+        if !slots.is_empty() || has_remarks {
+            self.hosts.insert(host, KnownHost { slots, remarks });
         }
     }
 

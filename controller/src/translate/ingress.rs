@@ -78,7 +78,7 @@ pub fn ingress_host(
 ) -> HostTranslation {
     let mut translation = HostTranslation::default();
     let Some(state) = listeners.at_host(reader, served_as) else { return translation };
-    let host = state.same_as.as_ref().unwrap_or(served_as);
+    let host = state.special.same_as.as_ref().unwrap_or(served_as);
     let mut ingresses: Vec<_> = state.ingresses.iter().filter_map(|key| reader.ingress(key)).collect();
     ingresses.sort_by_cached_key(|ingress| ingress.age());
     let (canaries, ingresses) = claims::split(&ingresses);
@@ -110,7 +110,7 @@ pub fn ingress_host(
         let has_rules = |ingress: &Ingress| !ingress.rules.of_host(host).is_empty();
         losses.extend(paths::lost_defaults(&ingresses, host, has_rules));
     }
-    if let Some(by) = &state.passthrough {
+    if let Some(by) = &state.special.passthrough {
         translation.stream = passthrough::stream(&context, by, &places, &mut compilers);
     }
     for compiler in compilers {

@@ -320,14 +320,33 @@ pub struct IngressSide {
 pub struct IngressHost {
     /// The Ingresses that have rules for it, or a default backend for every host; the oldest first.
     pub ingresses: Vec<ObjectKey>,
-    /// The hostname under which the plain HTTP port finds the host; `None` if the host is not served there.
-    pub http: Option<HostPattern>,
-    /// The hostname under which the TLS port finds the host; `None` if the host is not served there.
-    pub https: Option<HostPattern>,
+    /// How the plain HTTP port finds the host; `None` if the host is not served there.
+    pub http: Option<FoundAs>,
+    /// How the TLS port finds the host; `None` if the host is not served there.
+    pub https: Option<FoundAs>,
     /// Whether a Gateway's listener of the same name takes the host's connections to the TLS port as streams.
     pub https_is_others: bool,
     /// Whether an Ingress asks for TLS.
     pub tls: bool,
+    pub special: Special,
+}
+
+/// The hostname under which a port finds a host of Ingresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundAs {
+    /// The host itself.
+    Host,
+    /// That of a Gateway's listener, a wildcard that is written like the host.
+    GatewayWildcard,
+}
+
+/// What few hosts of Ingresses have. Boxed, as there are thousands of hosts.
+#[derive(Clone, Debug, Default)]
+pub struct Special(Option<Box<SpecialParts>>);
+
+/// The parts of [`Special`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialParts {
     /// The wildcard host whose TLS and certificate it uses, since none of its Ingresses has a `tls` section.
     pub tls_of: Option<HostPattern>,
     /// The host that this is another name of (`server-alias`), if no Ingress has rules for this one.
@@ -365,13 +384,20 @@ pub struct ListenerPlan {
     pub tls: TlsMode,
     /// Only a listener of requests may also have Ingresses.
     pub traffic: Traffic,
-    pub gateway: Option<Arc<ListenerId>>,
-    /// What its requests have to pass; nothing for Ingresses alone.
-    pub filters: Arc<[Check]>,
+    /// Boxed, as there are thousands of hosts of Ingresses, and few listeners of Gateways.
+    pub gateway: Option<Box<GatewayPart>>,
     /// The host of Ingresses, whose listeners on all ports have the same id; or a TCP or UDP service of the operator.
     pub ingress: Option<Arc<ListenerId>>,
     /// HSTS of responses to requests that no rule of Ingresses matches.
     pub hsts: Option<Arc<HeaderValue>>,
+}
+
+/// What a listener of the table has of a Gateway's listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayPart {
+    pub id: Arc<ListenerId>,
+    /// What its requests have to pass.
+    pub filters: Arc<[Check]>,
 }
 
 impl PortPlan {
@@ -389,16 +415,50 @@ impl ListenerPlan {
             Protocol::Tls => TlsMode::Terminate(ClientAuth::Unasked),
             Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
         };
-        Self {
-            tls,
-            traffic: Traffic::Requests,
-            gateway: None,
-            filters: Arc::default(),
-            ingress: None,
-            hsts: None,
+        Self { tls, traffic: Traffic::Requests, gateway: None, ingress: None, hsts: None }
+    }
+}
+
+impl FoundAs {
+    /// Returns the hostname of this host.
+    pub fn hostname(self, host: &HostPattern) -> HostPattern {
+        match self {
+            Self::Host => host.clone(),
+            Self::GatewayWildcard => ingress::same_name(host),
         }
     }
 }
+
+impl Special {
+    /// Returns the parts to change.
+    fn edit(&mut self) -> &mut SpecialParts {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl std::ops::Deref for Special {
+    type Target = SpecialParts;
+
+    fn deref(&self) -> &SpecialParts {
+        static NOTHING: SpecialParts = SpecialParts {
+            tls_of: None,
+            same_as: None,
+            closed: None,
+            passthrough: None,
+            client_auth: None,
+            ciphers: CipherPolicy { suites: None, server_order: None },
+        };
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl PartialEq for Special {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Special {}
 
 impl IngressHost {
     /// Returns whether plain HTTP may be redirected to HTTPS: an Ingress asks for TLS, and the host is served over TLS,

@@ -114,7 +114,7 @@ impl Compiler<'_> {
 
     /// What the host asks of clients' certificates.
     fn client_certificate(&mut self) -> Result<Option<Step>, Fault> {
-        let Some(all) = &self.host.state.client_auth else { return Ok(None) };
+        let Some(all) = &self.host.state.special.client_auth else { return Ok(None) };
         let Some(of) = all.of(self.ingress) else { return Ok(None) };
         let ClientAuthOf { asked, authorities, .. } = of;
         if !all.is_verified(of) {
