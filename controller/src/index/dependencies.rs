@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reads_of_5000_routes_take_no_more_than_2_mb() {
+    fn the_reads_of_5000_routes_take_no_more_than_1100_kb() {
         let mut dependencies = Dependencies::default();
         let gateway = ObjectKey::new(Kind::Gateway, "infra", "public");
         for number in 0..5_000 {
@@ -307,7 +307,7 @@ mod tests {
         }
         // Keys are shared with the objects that they name.
         let bytes = dependencies.bytes();
-        assert!(bytes <= 2_000_000, "{bytes} bytes");
+        assert!(bytes <= 1_100_000, "{bytes} bytes");
     }
 
     impl Dependencies {

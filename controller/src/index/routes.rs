@@ -22,8 +22,9 @@ use crate::{
     status,
     translate::{
         self, Attached, Attachment, HostMessages, HostTableKey, HostTablePool, HostTranslation,
-        IngressBackends, Listeners, OtherHosts, OtherRoutes, PatternQuotas, PolicyUse, PolicyUser,
-        PolicyUsers, Pools, Reader, ServiceMessages, ServicesTranslation, Slots, StreamClaims, Translated,
+        IngressBackends, ListenerKey, Listeners, OtherHosts, OtherRoutes, PatternQuotas, PolicyUse,
+        PolicyUser, PolicyUsers, Pools, Reader, ServiceMessages, ServicesTranslation, Slots, StreamClaims,
+        Translated,
     },
 };
 
@@ -54,7 +55,8 @@ struct Known {
 /// What is kept of the translation of a host of Ingresses.
 #[derive(Debug, Default)]
 struct KnownHost {
-    slots: Box<[HostTableKey]>,
+    /// Its slots, all of which are of this host.
+    slots: Box<[Arc<ListenerKey>]>,
     /// Boxed, as few hosts have any.
     remarks: Option<Box<Remarks>>,
 }
@@ -264,7 +266,9 @@ impl Routes {
         let HostTranslation { tables, stream, policies, messages } =
             translate::ingress_host(reader, listeners, pools, others, &host);
         units.record(Unit::IngressHost(host.clone()), reader);
-        let KnownHost { slots: slots_before, remarks } = self.hosts.remove(&host).unwrap_or_default();
+        let KnownHost { slots: before_at, remarks } = self.hosts.remove(&host).unwrap_or_default();
+        let slots_before: Vec<_> =
+            before_at.into_iter().map(|at| HostTableKey { at, host: host.clone() }).collect();
         let before = remarks.unwrap_or_default();
         let policies: Box<[_]> = policies.into_iter().map(|policy| (policy, PolicyUser::Ingresses)).collect();
         self.use_policies(&before.policies, &policies, units);
@@ -274,7 +278,6 @@ impl Routes {
         });
         let streams = stream.iter().map(|(slot, _)| slot.clone());
         let slots: BTreeSet<_> = tables.iter().map(|(slot, _)| slot.clone()).chain(streams).collect();
-        let slots: Box<[HostTableKey]> = slots.into_iter().collect();
         for (slot, table) in tables {
             self.tables.insert(slot, table);
         }
@@ -289,6 +292,7 @@ impl Routes {
         let has_remarks = !messages.is_empty() || !policies.is_empty();
         let remarks = has_remarks.then(|| Box::new(Remarks { policies, messages }));
         if !slots.is_empty() || has_remarks {
+            let slots = slots.into_iter().map(|slot| slot.at).collect();
             self.hosts.insert(host, KnownHost { slots, remarks });
         }
     }

@@ -284,6 +284,23 @@ mod tests {
     }
 
     #[test]
+    fn ingresses_of_one_second_are_ordered_by_their_names_with_the_namespace() {
+        let keys = [("a", "b"), ("a", "z"), ("a-b", "c"), ("a.b", "c"), ("ab", "c"), ("a0", "a"), ("b", "a")];
+        let age = |(namespace, name), created| {
+            let key = ObjectKey::new(Kind::Ingress, namespace, name);
+            (Age { created, key }, std::cmp::Reverse(format!("{namespace}/{name}")))
+        };
+        for one in keys {
+            for other in keys {
+                let ((one, one_name), (other, other_name)) = (age(one, 1), age(other, 1));
+                assert_eq!(one.cmp(&other), one_name.cmp(&other_name), "{one:?} and {other:?}");
+            }
+            let ((older, _), (younger, _)) = (age(one, 0), age(("z", "z"), 1));
+            assert!(older < younger, "{older:?} is the older");
+        }
+    }
+
+    #[test]
     fn the_rules_of_a_host_are_those_that_a_look_at_each_finds() {
         for count in [0, 1, FEW, FEW + 1, 50] {
             let all = rules(count);

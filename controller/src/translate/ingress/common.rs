@@ -40,3 +40,45 @@ impl CommonParts {
         self.access_lists.forget_unused();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portcullis_routing::OwnTimeouts;
+
+    use super::*;
+
+    #[test]
+    fn equal_parts_are_one_and_no_limit_is_none() {
+        let parts = CommonParts::default();
+        let timeouts = |seconds| {
+            let own = OwnTimeouts { read: Some(Duration::from_secs(seconds)), ..OwnTimeouts::default() };
+            parts.timeouts(Timeouts { own, ..Timeouts::default() }).unwrap()
+        };
+        let first = timeouts(1);
+        assert!(Arc::ptr_eq(&first, &timeouts(1)) && !Arc::ptr_eq(&first, &timeouts(2)));
+        assert!(parts.timeouts(Timeouts::default()).is_none());
+
+        let retry = |attempts| parts.retry(Retry { attempts, ..Retry::default() });
+        let first = retry(1);
+        assert!(Arc::ptr_eq(&first, &retry(1)) && !Arc::ptr_eq(&first, &retry(2)));
+
+        let [some, others] = ["10.0.0.1", "10.0.0.2"].map(|address| {
+            let networks: Networks = [(address.parse().unwrap(), 32)].into_iter().collect();
+            Some(Arc::new(networks))
+        });
+        let list = |deny: &Option<_>, allow: &Option<_>| {
+            parts.access_list(AccessList {
+                deny: deny.clone(),
+                allow: allow.clone(),
+                ..AccessList::default()
+            })
+        };
+        let first = list(&None, &some);
+        assert!(Arc::ptr_eq(&first, &list(&None, &some)));
+        for other in [list(&some, &None), list(&None, &others), list(&others, &some)] {
+            assert!(!Arc::ptr_eq(&first, &other), "{other}");
+        }
+    }
+}
