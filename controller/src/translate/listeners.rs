@@ -8,6 +8,7 @@
 //! states.rs    a Gateway or a ListenerSet, in the order of precedence
 //! entrance.rs  what namespaces may take of the shared addresses
 //! conflicts.rs which listener has a port and a hostname: that of the oldest object
+//! host.rs      what is known of a host of Ingresses
 //! hosts.rs     the hosts of Ingresses, kept up to date
 //! named.rs     which Ingresses name which hosts
 //! ingress.rs   those hosts, with or without TLS
@@ -29,6 +30,7 @@ mod conflicts;
 mod entrance;
 mod filters;
 mod gateways;
+mod host;
 mod hosts;
 mod ingress;
 mod mode;
@@ -46,6 +48,7 @@ pub use client_auth::{ClientAuthOf, HostClientAuth};
 pub use closed::{Closer, Closure};
 pub(crate) use conflicts::name_for;
 pub use filters::{FilterError, ListenerFilters};
+pub use host::{FoundAs, IngressHost};
 pub(crate) use ingress::{ClassOwner, Classes, shared_with};
 pub use mode::{Mode, Traffic};
 pub(crate) use renew::ChangedPlaces;
@@ -59,7 +62,7 @@ use portcullis_routing::{
     ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode,
     step::{AddedHeaders, Check},
 };
-use portcullis_tls::{Certificate, CipherPolicy};
+use portcullis_tls::Certificate;
 
 use super::{
     AuthorityRefError, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerKey,
@@ -315,53 +318,6 @@ pub struct IngressSide {
     pub messages: BTreeMap<ObjectKey, Vec<Message>>,
 }
 
-/// A host of Ingresses. Where it stays equal, and its Ingresses do, it need not be translated again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IngressHost {
-    /// The Ingresses that have rules for it, or a default backend for every host; the oldest first.
-    pub ingresses: Vec<ObjectKey>,
-    /// How the plain HTTP port finds the host; `None` if the host is not served there.
-    pub http: Option<FoundAs>,
-    /// How the TLS port finds the host; `None` if the host is not served there.
-    pub https: Option<FoundAs>,
-    /// Whether a Gateway's listener of the same name takes the host's connections to the TLS port as streams.
-    pub https_is_others: bool,
-    /// Whether an Ingress asks for TLS.
-    pub tls: bool,
-    pub special: Special,
-}
-
-/// The hostname under which a port finds a host of Ingresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FoundAs {
-    /// The host itself.
-    Host,
-    /// That of a Gateway's listener, a wildcard that is written like the host.
-    GatewayWildcard,
-}
-
-/// What few hosts of Ingresses have. Boxed, as there are thousands of hosts.
-#[derive(Clone, Debug, Default)]
-pub struct Special(Option<Box<SpecialParts>>);
-
-/// The parts of [`Special`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SpecialParts {
-    /// The wildcard host whose TLS and certificate it uses, since none of its Ingresses has a `tls` section.
-    pub tls_of: Option<HostPattern>,
-    /// The host that this is another name of (`server-alias`), if no Ingress has rules for this one.
-    pub same_as: Option<HostPattern>,
-    /// Who closes it as a whole, and for whom; `None` where nobody does.
-    pub closed: Option<Arc<Closure>>,
-    /// The Ingress that has TLS connections passed through to a backend (`ssl-passthrough`); `None` if TLS is terminated.
-    pub passthrough: Option<ObjectKey>,
-    /// What is asked of clients' certificates, and of whom; `None` where nobody asks for anything.
-    pub client_auth: Option<Arc<HostClientAuth>>,
-    /// Its cipher suites: those of the oldest Ingress of its namespace that names some. The namespace is that of the oldest
-    /// Ingress of the host.
-    pub ciphers: CipherPolicy,
-}
-
 /// What a port of the table has.
 #[derive(Clone, Debug)]
 pub struct PortPlan {
@@ -416,56 +372,6 @@ impl ListenerPlan {
             Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
         };
         Self { tls, traffic: Traffic::Requests, gateway: None, ingress: None, hsts: None }
-    }
-}
-
-impl FoundAs {
-    /// Returns the hostname of this host.
-    pub fn hostname(self, host: &HostPattern) -> HostPattern {
-        match self {
-            Self::Host => host.clone(),
-            Self::GatewayWildcard => ingress::same_name(host),
-        }
-    }
-}
-
-impl Special {
-    /// Returns the parts to change.
-    fn edit(&mut self) -> &mut SpecialParts {
-        self.0.get_or_insert_default()
-    }
-}
-
-impl std::ops::Deref for Special {
-    type Target = SpecialParts;
-
-    fn deref(&self) -> &SpecialParts {
-        static NOTHING: SpecialParts = SpecialParts {
-            tls_of: None,
-            same_as: None,
-            closed: None,
-            passthrough: None,
-            client_auth: None,
-            ciphers: CipherPolicy { suites: None, server_order: None },
-        };
-        self.0.as_deref().unwrap_or(&NOTHING)
-    }
-}
-
-impl PartialEq for Special {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl Eq for Special {}
-
-impl IngressHost {
-    /// Returns whether plain HTTP may be redirected to HTTPS: an Ingress asks for TLS, and the host is served over TLS,
-    /// by the Ingresses or by a Gateway's listener of streams. Such a listener must not cause the host to be served
-    /// over plain HTTP instead.
-    pub(crate) fn may_redirect(&self) -> bool {
-        self.tls && (self.https.is_some() || self.https_is_others)
     }
 }
 
