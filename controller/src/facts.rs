@@ -187,20 +187,24 @@ fn of_ingress(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
 fn of_service(key: &ObjectKey, change: Difference<'_>) -> Vec<Fact> {
     let mut facts = Vec::new();
     // Which endpoints it has depends on its ports and its type; its own address may be one.
-    if change.of(|service: &Service| (&service.ports, &service.external_name, &service.cluster_ips)) {
+    if change.of(|service: &Service| {
+        (&service.ports, service.external_name().map(str::to_owned), &service.cluster_ips)
+    }) {
         facts.push(Fact::EndpointsOf(key.clone()));
     }
     let is_other = change.of(|service: &Service| {
-        let Service { meta, external_name, ports, proxy_protocol, gateway, cluster_ips } = service;
+        let Service { meta, ports, cluster_ips, special } = service;
         // Its Gateway may ask for them.
-        let cluster_ips = gateway.is_some().then_some(cluster_ips);
+        let cluster_ips = service.gateway().is_some().then_some(cluster_ips);
         // Sessions depend on its identity.
-        (&meta.uid, external_name, ports, proxy_protocol, gateway, cluster_ips)
+        (&meta.uid, ports, cluster_ips, special)
     });
     if is_other {
         facts.push(Fact::Object(key.clone()));
     }
-    if change.of(|service: &Service| (&service.cluster_ips, &service.external_name, &service.gateway)) {
+    if change.of(|service: &Service| {
+        (&service.cluster_ips, service.external_name().map(str::to_owned), service.gateway().cloned())
+    }) {
         facts.push(Fact::AddressesOf(key.clone()));
     }
     facts

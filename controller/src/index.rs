@@ -349,6 +349,7 @@ impl Index {
             self.pools.patterns.forget_unused();
             self.pools.host_tables.forget_unused();
             self.pools.labels.forget_unused();
+            self.pools.common.forget_unused();
             self.pools.certificates.forget_unused(&self.snapshot);
             self.pools.authorities.forget_unused(&self.snapshot);
             self.pools.users.forget_unused(&self.snapshot);

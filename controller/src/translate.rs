@@ -72,16 +72,16 @@ pub use full::full;
 pub(crate) use header_maps::Fetches;
 pub use host_tables::HostTablePool;
 use ingress::may_serve;
-pub use ingress::{LabelPool, OtherHosts, ingress_claims, ingress_host, ingress_patterns};
+pub use ingress::{CommonParts, LabelPool, OtherHosts, ingress_claims, ingress_host, ingress_patterns};
 pub(crate) use ingress::{
     are_regex, closed_by_annotations, closed_by_settings, is_closed_by_settings, of_unmatched,
 };
 pub use ingress_backends::{IngressBackends, ServicePort};
 pub use listeners::{
-    Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, GatewayRefusal,
-    GatewayState, HostClientAuth, IngressHost, IngressSide, ListenerFilters, ListenerPlan, ListenerRefusal,
-    ListenerSetRefusal, ListenerSetState, ListenerState, Listeners, Mode, PortPlan, Traffic, WayOut,
-    listeners,
+    Addressing, AttachPoint, ClientAuthOf, Closer, Closure, FilterError, FirstOf, FoundAs, GatewayPart,
+    GatewayRefusal, GatewayState, HostClientAuth, IngressHost, IngressSide, ListenerFilters, ListenerPlan,
+    ListenerRefusal, ListenerSetRefusal, ListenerSetState, ListenerState, Listeners, Mode, PortPlan, Traffic,
+    WayOut, listeners,
 };
 pub(crate) use listeners::{ChangedPlaces, ClassOwner, Classes, name_for, shared_with};
 pub use owners::HostOwners;
@@ -129,7 +129,7 @@ pub struct Translation {
 }
 
 /// What outlives a translation: backends with their endpoints, certificates and authorities that were read, regular
-/// expressions that were compiled, and labels of metrics.
+/// expressions that were compiled, labels of metrics, and parts that many rules have in common.
 #[derive(Debug, Default)]
 pub struct Pools {
     pub backends: BackendPool,
@@ -139,6 +139,7 @@ pub struct Pools {
     pub users: UsersPool,
     pub host_tables: HostTablePool,
     pub labels: LabelPool,
+    pub common: CommonParts,
 }
 
 #[cfg(test)]

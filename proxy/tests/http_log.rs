@@ -74,7 +74,7 @@ async fn every_request_has_one_line_however_it_ends() {
     let secure = SecureBackend::start(&issuer.certificate(&["shop.example"])).await;
     let untrusted = tls(backend(&[secure.address]), other.tls("shop.example"));
     let untrusted = rule([share(1, Ok(untrusted))]);
-    let short = Timeouts { request: Some(Duration::from_secs(1)), ..Timeouts::default() }.boxed();
+    let short = Timeouts { request: Some(Duration::from_secs(1)), ..Timeouts::default() }.of_rule();
     let at = Site::http()
         .add("", listener("all"), "/up", to(up.address))
         .add("", listener("all"), "/refuses", rule([share(1, Ok(backend(&[refusing(), refusing()])))]))

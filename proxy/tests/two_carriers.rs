@@ -133,10 +133,10 @@ fn step(number: usize) -> Step {
             HeaderModifier::new([pair("x-set", "new")], [pair("x-added", "1")], names(&["x-removed"]))
                 .unwrap(),
         ),
-        2 => Step::Rewrite(UrlRewrite {
+        2 => Step::Rewrite(Box::new(UrlRewrite {
             path: Some(PathRewrite::Full("/new?z".into())),
             ..UrlRewrite::default()
-        }),
+        })),
         3 => Step::Cors(Box::new(Cors {
             allow_origins: ["https://a.example".into()].into(),
             allow_credentials: true,

@@ -49,8 +49,8 @@ pub struct Rule {
     pub steps: Steps,
     /// Who answers.
     pub backends: Backends,
-    /// How long they may take; [`Rule::timeouts`] reads it. Boxed, as few rules have limits of their own.
-    pub timeouts: Option<Box<Timeouts>>,
+    /// How long they may take; [`Rule::timeouts`] reads it. Many rules share one value.
+    pub timeouts: Option<Arc<Timeouts>>,
     /// When another attempt is made. Most rules of Ingresses share one value.
     pub retry: Option<Arc<Retry>>,
     /// The labels of its requests in the metrics of ingress-nginx, if these are enabled and it is a rule of an Ingress.
@@ -58,7 +58,7 @@ pub struct Rule {
 }
 
 /// Limits of time; `None` is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// From the request's first byte to the response's last (HTTPRouteTimeouts `request`).
     pub request: Option<Duration>,
@@ -84,14 +84,14 @@ impl Timeouts {
     };
 
     /// Returns them as a rule has them: `None` if there is no limit.
-    pub fn boxed(self) -> Option<Box<Self>> {
-        (self != Self::NONE).then(|| Box::new(self))
+    pub fn of_rule(self) -> Option<Arc<Self>> {
+        (self != Self::NONE).then(|| Arc::new(self))
     }
 }
 
 /// Limits of time that the proxy has for every backend, where a rule has its own (`proxy-*-timeout` of an Ingress); `None` is
 /// the proxy's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OwnTimeouts {
     /// For a connection to a backend.
     pub connect: Option<Duration>,
@@ -102,7 +102,7 @@ pub struct OwnTimeouts {
 }
 
 /// When another attempt at a backend is made (HTTPRouteRetry, `proxy-next-upstream` of an Ingress).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Retry {
     /// Status codes of a backend that are worth another attempt.
     pub codes: Box<[u16]>,
@@ -119,7 +119,7 @@ pub struct Retry {
 }
 
 /// What of an attempt without an answer is worth another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Failures {
     /// The backend could not be connected to, or broke off.
     pub error: bool,
@@ -130,7 +130,7 @@ pub struct Failures {
 }
 
 /// Which requests are sent again though a backend may have acted on them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Repeats {
     /// Those of idempotent methods; for a status code, all: the backend has answered (HTTPRouteRetry).
     #[default]

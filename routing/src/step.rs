@@ -68,6 +68,8 @@ pub use spool::Spool;
 
 /// One step of a rule, or of one of its backends.
 ///
+/// There are thousands of rules with ten steps each, so a variant holds no more than a pointer.
+///
 /// The order of the variants is the order of execution: steps that respond, then steps that change the request, then steps
 /// that change the response.
 #[derive(Clone, Debug)]
@@ -96,24 +98,25 @@ pub enum Step {
     RewriteTarget(Box<RewriteTarget>),
     /// Answers 503 if the backend has no endpoints, before the following steps, as in ingress-nginx.
     Endpoints,
-    /// Source ranges: answers 403 to clients that are not allowed. Boxed, since few rules have it.
-    AccessList(Box<AccessList>),
+    /// Source ranges: answers 403 to clients that are not allowed. It is an `Arc` because rules with the same ranges share it.
+    AccessList(Arc<AccessList>),
     /// A check that the carrier carries out.
     Check(Check),
     /// The end of checks of which one is sufficient ([`Satisfy::Any`]): rejects requests that have passed none.
     Satisfy,
-    /// RequestRedirect: answers every request.
-    Redirect(Redirect),
+    /// RequestRedirect: answers every request. Boxed, since few rules have it.
+    Redirect(Box<Redirect>),
     /// RequestHeaderModifier.
     RequestHeaders(HeaderModifier),
     /// Sets headers of the request to values of the request.
     RequestTemplates(HeaderTemplates),
-    /// URLRewrite.
-    Rewrite(UrlRewrite),
+    /// URLRewrite. Boxed, since few rules have it.
+    Rewrite(Box<UrlRewrite>),
     /// The request body is received completely before it is forwarded to the backend.
     Spool(Spool),
-    /// RequestMirror: sends a copy of the request after the changes of the previous steps.
-    Mirror(Mirror),
+    /// RequestMirror: sends a copy of the request after the changes of the previous steps. Boxed, since few
+    /// rules have it.
+    Mirror(Box<Mirror>),
     /// `mirror-target` of an Ingress: sends a copy of the request as the client sent it.
     IngressMirror(Arc<IngressMirror>),
     /// ResponseHeaderModifier.
@@ -139,7 +142,7 @@ pub enum Step {
     Unlogged,
     /// HTTP Strict Transport Security (RFC 6797): sets the header in every response over TLS, including those of the proxy
     /// itself.
-    Hsts(HeaderValue),
+    Hsts(Arc<HeaderValue>),
 }
 
 /// Whether the backend connection of a request can be reused (`connection-proxy-header` of an Ingress).
@@ -173,8 +176,8 @@ pub enum Check {
     ExternalAuth(Arc<ExternalAuth>),
     /// The same for an Ingress.
     IngressAuth(Arc<IngressAuth>),
-    /// An unsupported check, which no request passes. The text is the reason.
-    Closed(Arc<str>),
+    /// An unsupported check, which no request passes. The text is the reason. An `Arc<str>` would make every check larger.
+    Closed(Arc<String>),
 }
 
 /// The steps of a rule, or of one of its backends, in the order of execution. An empty list allocates nothing, and is a
@@ -186,7 +189,7 @@ pub struct Steps(Option<Box<Sorted>>);
 struct Sorted {
     steps: Box<[Step]>,
     /// The header changes of all steps; `None` if no step changes headers.
-    edits: Option<Box<StepEdits>>,
+    edits: Option<Arc<StepEdits>>,
     /// The rate of responses, stored separately to avoid a search.
     pace: Option<Pace>,
     /// The compression of responses, stored separately as well.
@@ -212,7 +215,7 @@ impl Steps {
             return Self(None);
         }
         steps.sort_by_key(Step::rank);
-        let edits = StepEdits::of(&steps).map(Box::new);
+        let edits = StepEdits::of(&steps).map(StepEdits::shared);
         let pace = steps.iter().find_map(|step| match step {
             Step::Pace(pace) => Some(*pace),
             _ => None,
@@ -304,6 +307,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_step_has_the_size_of_two_pointers() {
+        assert!(size_of::<Step>() <= 16, "{}", size_of::<Step>());
+    }
+
+    #[test]
+    fn rules_that_change_no_header_by_themselves_share_their_edits() {
+        let of = |step| Steps::new([step]).0.and_then(|sorted| sorted.edits);
+        let hsts = || of(Step::Hsts(Arc::new(HeaderValue::from_static("max-age=1")))).unwrap();
+        assert!(Arc::ptr_eq(&hsts(), &hsts()));
+        let connection = || of(Step::Connection(BackendConnection::Close)).unwrap();
+        assert_eq!(connection().connection(), Some(BackendConnection::Close));
+        assert!(of(Step::Endpoints).is_none());
+    }
+
+    #[test]
     fn steps_are_done_in_one_order_however_they_are_written() {
         let headers = |value: &'static str| {
             let add = [(http::HeaderName::from_static("x"), http::HeaderValue::from_static(value))];
@@ -312,7 +330,7 @@ mod tests {
         let steps = Steps::new([
             Step::ResponseHeaders(headers("1")),
             Step::RequestHeaders(headers("1")),
-            Step::Rewrite(UrlRewrite::default()),
+            Step::Rewrite(Box::default()),
             Step::RequestHeaders(headers("2")),
         ]);
         let text: Vec<_> = steps.iter().map(ToString::to_string).collect();

@@ -44,13 +44,13 @@ impl Addresses {
                 Kind::Ingress => {
                     snapshot.ingresses.get(key).is_some_and(|ingress| ingress.annotations.names_url())
                 }
-                _ => service.is_some_and(|service| service.external_name.is_some()),
+                _ => service.is_some_and(|service| service.external_name().is_some()),
             };
             match is_name {
                 true => drop(self.names.insert(key.clone())),
                 false => drop(self.names.remove(key)),
             }
-            match service.filter(|service| service.gateway.is_some()) {
+            match service.filter(|service| service.gateway().is_some()) {
                 Some(service) => drop(self.gateways.insert(key.clone(), service.cluster_ips)),
                 None => drop(self.gateways.remove(key)),
             }

@@ -22,8 +22,9 @@ use crate::{
     status,
     translate::{
         self, Attached, Attachment, HostMessages, HostTableKey, HostTablePool, HostTranslation,
-        IngressBackends, Listeners, OtherHosts, OtherRoutes, PatternQuotas, PolicyUse, PolicyUser,
-        PolicyUsers, Pools, Reader, ServiceMessages, ServicesTranslation, Slots, StreamClaims, Translated,
+        IngressBackends, ListenerKey, Listeners, OtherHosts, OtherRoutes, PatternQuotas, PolicyUse,
+        PolicyUser, PolicyUsers, Pools, Reader, ServiceMessages, ServicesTranslation, Slots, StreamClaims,
+        Translated,
     },
 };
 
@@ -54,7 +55,15 @@ struct Known {
 /// What is kept of the translation of a host of Ingresses.
 #[derive(Debug, Default)]
 struct KnownHost {
-    slots: Box<[HostTableKey]>,
+    /// Its slots, all of which are of this host.
+    slots: Box<[Arc<ListenerKey>]>,
+    /// Boxed, as few hosts have any.
+    remarks: Option<Box<Remarks>>,
+}
+
+/// What the owners of policies and Ingresses are told of a host.
+#[derive(Debug, Default)]
+struct Remarks {
     policies: Box<[PolicyUse]>,
     messages: HostMessages,
 }
@@ -132,7 +141,7 @@ impl Routes {
 
     /// The messages for the owners of a host's Ingresses.
     pub(super) fn said(&self, host: &HostPattern) -> Option<&HostMessages> {
-        Some(&self.hosts.get(host)?.messages)
+        Some(&self.hosts.get(host)?.remarks.as_ref()?.messages)
     }
 
     /// The messages about the Services that ConfigMaps of TCP and UDP services name.
@@ -257,29 +266,34 @@ impl Routes {
         let HostTranslation { tables, stream, policies, messages } =
             translate::ingress_host(reader, listeners, pools, others, &host);
         units.record(Unit::IngressHost(host.clone()), reader);
-        let before = self.hosts.remove(&host).unwrap_or_default();
+        let KnownHost { slots: before_at, remarks } = self.hosts.remove(&host).unwrap_or_default();
+        let slots_before: Vec<_> =
+            before_at.into_iter().map(|at| HostTableKey { at, host: host.clone() }).collect();
+        let before = remarks.unwrap_or_default();
         let policies: Box<[_]> = policies.into_iter().map(|policy| (policy, PolicyUser::Ingresses)).collect();
         self.use_policies(&before.policies, &policies, units);
-        before.slots.iter().for_each(|slot| {
+        slots_before.iter().for_each(|slot| {
             self.tables.remove(slot);
             self.tables.remove_stream(slot);
         });
         let streams = stream.iter().map(|(slot, _)| slot.clone());
         let slots: BTreeSet<_> = tables.iter().map(|(slot, _)| slot.clone()).chain(streams).collect();
-        let slots: Box<[HostTableKey]> = slots.into_iter().collect();
         for (slot, table) in tables {
             self.tables.insert(slot, table);
         }
         if let Some((slot, rule)) = stream {
             self.tables.insert_stream(slot, rule);
         }
-        renewed.extend(before.slots.into_iter().filter(|slot| !slots.contains(slot)));
+        renewed.extend(slots_before.into_iter().filter(|slot| !slots.contains(slot)));
         renewed.extend(slots.iter().cloned());
         let told: BTreeSet<_> = before.messages.keys().chain(messages.keys()).collect();
         let others = told.into_iter().filter(|key| before.messages.get(*key) != messages.get(*key));
         others.for_each(|key| units.change(&Fact::Outcome(key.clone())));
-        if !slots.is_empty() || !messages.is_empty() || !policies.is_empty() {
-            self.hosts.insert(host, KnownHost { slots, policies, messages });
+        let has_remarks = !messages.is_empty() || !policies.is_empty();
+        let remarks = has_remarks.then(|| Box::new(Remarks { policies, messages }));
+        if !slots.is_empty() || has_remarks {
+            let slots = slots.into_iter().map(|slot| slot.at).collect();
+            self.hosts.insert(host, KnownHost { slots, remarks });
         }
     }
 

@@ -23,14 +23,17 @@ impl Index {
         if !self.complete {
             return changed;
         }
-        for key in std::mem::take(&mut self.units.stale.statuses) {
+        let stale = std::mem::take(&mut self.units.stale.statuses);
+        let mut reports = Vec::with_capacity(stale.len());
+        for key in stale {
             let reader = Reader::new(&self.snapshot, &self.settings, Some(&self.bindings))
                 .with_fetched(self.fetched.as_ref())
                 .noting();
             let report = self.report(&key, &reader);
             self.units.record(Unit::Status(key.clone()), &reader);
-            changed.extend(statuses.set(&key, report).then_some(key));
+            reports.push((key, report));
         }
+        changed.extend(statuses.set_all(reports));
         changed.extend(statuses.set_all(std::mem::take(&mut self.units.stale.reports)));
         changed
     }

@@ -13,14 +13,21 @@ use super::{Meta, ingress::PortRef};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub meta: Meta,
-    /// The DNS name of an ExternalName Service; every other type resolves to its EndpointSlices.
-    pub external_name: Option<Box<str>>,
     pub cluster_ips: ClusterIps,
     pub ports: Box<[ServicePort]>,
+    /// `None` if it has nothing of it.
+    pub special: Option<Box<SpecialService>>,
+}
+
+/// What few Services have. Boxed there, as there are thousands of Services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecialService {
+    /// The DNS name of an ExternalName Service; every other type resolves to its EndpointSlices.
+    pub external_name: Option<Box<str>>,
     /// Which PROXY protocol its backends of streams are spoken to with; the annotation's value where it is not valid.
     pub proxy_protocol: Result<Option<ProxyProtocol>, Box<str>>,
     /// What is known of one that was made for a Gateway.
-    pub gateway: Option<Box<GatewayService>>,
+    pub gateway: Option<GatewayService>,
 }
 
 /// The annotation of a Service that says with which version of the PROXY protocol streams to it begin.
@@ -67,7 +74,35 @@ impl ClusterIps {
     }
 }
 
+impl SpecialService {
+    /// Returns it as a Service has it.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        let nothing = Self { external_name: None, proxy_protocol: Ok(None), gateway: None };
+        (self != nothing).then(|| Box::new(self))
+    }
+}
+
 impl Service {
+    /// Returns the DNS name of an ExternalName Service.
+    pub fn external_name(&self) -> Option<&str> {
+        self.special.as_ref()?.external_name.as_deref()
+    }
+
+    /// Returns which PROXY protocol its backends of streams are spoken to with.
+    ///
+    /// # Errors
+    /// The annotation's value where it is not valid.
+    pub fn proxy_protocol(&self) -> Result<Option<ProxyProtocol>, &str> {
+        self.special
+            .as_ref()
+            .map_or(Ok(None), |special| special.proxy_protocol.as_ref().copied().map_err(|value| &**value))
+    }
+
+    /// Returns what is known of a Service that was made for a Gateway.
+    pub fn gateway(&self) -> Option<&GatewayService> {
+        self.special.as_ref()?.gateway.as_ref()
+    }
+
     /// Returns a port of the Service. A Service may have the same number once for each protocol.
     pub fn port(&self, port: PortKey) -> Option<&ServicePort> {
         self.ports.iter().find(|p| p.port == port.number && p.protocol.transport() == Some(port.transport))

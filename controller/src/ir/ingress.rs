@@ -5,7 +5,7 @@ mod auth;
 mod balancing;
 mod tls;
 
-use std::{cmp::Reverse, collections::BTreeSet, fmt, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeSet, fmt, sync::Arc};
 
 use portcullis_routing::HostPattern;
 
@@ -103,8 +103,7 @@ impl Ingress {
     /// Its place among others: the older one comes first; of those created in the same second, the one whose
     /// `namespace/name` is greater, as in ingress-nginx.
     pub fn age(&self) -> Age {
-        let name = format!("{}/{}", self.meta.namespace(), self.meta.name());
-        Age { created: self.meta.created, name: Reverse(name.into()) }
+        Age { created: self.meta.created, key: self.meta.key.clone() }
     }
 }
 
@@ -119,10 +118,34 @@ fn with_or_without_www(host: &HostPattern) -> Option<HostPattern> {
 }
 
 /// The place of an Ingress among others; see [`Ingress::age`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Age {
     created: i64,
-    name: Reverse<Box<str>>,
+    key: ObjectKey,
+}
+
+impl Age {
+    /// The order of `namespace/name`.
+    fn cmp_name(&self, other: &Self) -> Ordering {
+        let (a, b) = (&self.key, &other.key);
+        if a.namespace == b.namespace {
+            return a.name.cmp(&b.name);
+        }
+        let [a, b] = [a, b].map(|key| key.namespace.bytes().chain([b'/']).chain(key.name.bytes()));
+        a.cmp(b)
+    }
+}
+
+impl Ord for Age {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.created.cmp(&other.created).then_with(|| other.cmp_name(self))
+    }
+}
+
+impl PartialOrd for Age {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// `rules`, indexed by host: one Ingress may have thousands of hosts.
@@ -220,8 +243,8 @@ pub enum IngressBackend {
         name: Box<str>,
         port: PortRef,
     },
-    /// A `resource`; not served, and said so.
-    Resource(Reference),
+    /// A `resource`; not served, and said so. Boxed, since it is large.
+    Resource(Box<Reference>),
 }
 
 /// A port.
@@ -258,6 +281,23 @@ mod tests {
             paths: (0..index % 3).map(|n| path(10 * index + n)).collect(),
         };
         (0..count).map(rule).collect()
+    }
+
+    #[test]
+    fn ingresses_of_one_second_are_ordered_by_their_names_with_the_namespace() {
+        let keys = [("a", "b"), ("a", "z"), ("a-b", "c"), ("a.b", "c"), ("ab", "c"), ("a0", "a"), ("b", "a")];
+        let age = |(namespace, name), created| {
+            let key = ObjectKey::new(Kind::Ingress, namespace, name);
+            (Age { created, key }, std::cmp::Reverse(format!("{namespace}/{name}")))
+        };
+        for one in keys {
+            for other in keys {
+                let ((one, one_name), (other, other_name)) = (age(one, 1), age(other, 1));
+                assert_eq!(one.cmp(&other), one_name.cmp(&other_name), "{one:?} and {other:?}");
+            }
+            let ((older, _), (younger, _)) = (age(one, 0), age(("z", "z"), 1));
+            assert!(older < younger, "{older:?} is the older");
+        }
     }
 
     #[test]

@@ -72,8 +72,8 @@ pub struct RouteRule {
     pub matches: Box<[Result<WrittenMatch, Box<InvalidRule>>]>,
     pub filters: Box<[Result<RouteFilter, InvalidRule>]>,
     pub backends: Box<[BackendRef]>,
-    /// Boxed, as few rules have limits.
-    pub timeouts: Option<Box<Timeouts>>,
+    /// The rules of the table share it.
+    pub timeouts: Option<Arc<Timeouts>>,
     pub retry: Option<Arc<Retry>>,
     pub persistence: Option<Box<Result<SessionPersistence, InvalidRule>>>,
 }

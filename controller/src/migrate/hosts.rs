@@ -114,8 +114,8 @@ fn names(ingress: &Ingress, reader: &Reader<'_>, notes: &mut Vec<(ObjectKey, Not
     let mut found: Vec<_> = services
         .iter()
         .filter_map(|key| {
-            let name = reader.service(&key.namespace, &key.name)?.external_name.clone()?;
-            Some((key.to_string(), name))
+            let name = reader.service(&key.namespace, &key.name)?.external_name()?;
+            Some((key.to_string(), Box::from(name)))
         })
         .collect();
     if let Some(auth) = &ingress.annotations.external_auth.own

@@ -67,7 +67,7 @@ fn rule(rule: wire::HttpRule, checks: &mut Checks, at: &Path<'_>) -> RouteRule {
             .collect(),
         filters: filters::read(filters, Owner::Http, checks, &at_filters),
         backends: backends::read(backends, Owner::Http, checks, &at.field("backendRefs")),
-        timeouts: rule.timeouts.and_then(|t| timeouts(&t, checks, &at.field("timeouts")).boxed()),
+        timeouts: rule.timeouts.and_then(|t| timeouts(&t, checks, &at.field("timeouts")).of_rule()),
         retry: rule.retry.map(|r| Arc::new(retry(&r, checks, &at.field("retry")))),
         persistence,
     }

@@ -210,12 +210,12 @@ fn backend(written: WrittenBackend, checks: &mut Checks, at: &Path<'_>) -> Optio
             checks.require(!resource.kind.is_empty(), &at.field("kind"), "is required");
             checks.require(!resource.name.is_empty(), &at.field("name"), "is required");
             checks.warning(&at, "is not supported; only a Service can be a backend");
-            Some(IngressBackend::Resource(Reference {
+            Some(IngressBackend::Resource(Box::new(Reference {
                 group: resource.api_group.unwrap_or_default().into(),
                 kind: resource.kind.into(),
                 namespace: None,
                 name: resource.name.into(),
-            }))
+            })))
         }
         (Some(service), None) => {
             let at = at.field("service");

@@ -100,11 +100,11 @@ fn shared_host(
         return Vec::new();
     }
     let mut messages = Vec::new();
-    for (hostname, port, is_tls) in
-        [(&state.http, settings.http_port, false), (&state.https, settings.https_port, true)]
+    for (found_as, port, is_tls) in
+        [(state.http, settings.http_port, false), (state.https, settings.https_port, true)]
     {
-        let (Some(hostname), Ok(bound)) = (hostname, settings.bound(PortKey::tcp(port))) else { continue };
-        let place = (bound, hostname.clone());
+        let (Some(found_as), Ok(bound)) = (found_as, settings.bound(PortKey::tcp(port))) else { continue };
+        let place = (bound, found_as.hostname(host));
         for (host, shared) in shared.of_ingress(&place).take(SHARED) {
             messages.extend(shared_with(host, port, &shared.gateway_id, is_tls, ingress.annotations.own_tls));
         }

@@ -10,7 +10,7 @@ use portcullis_routing::{
 
 pub use slots::Slots;
 
-use super::{ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, SharedHosts, Traffic};
+use super::{GatewayPart, ListenerKey, ListenerPlan, Listeners, PortPlan, RuleSource, SharedHosts, Traffic};
 
 /// Builds the whole table, including the listeners without routes.
 pub fn table(listeners: &Listeners, slots: &Slots, shared: &SharedHosts) -> Table {
@@ -70,11 +70,11 @@ pub fn listener(
         let fallback = default_within(id, hostname, default);
         made(id, HttpRoutes { hsts: plan.hsts.clone(), ..routes(RuleSource::Ingress, fallback) })
     });
-    let Some(id) = &plan.gateway else { return of_ingresses };
+    let Some(GatewayPart { id, filters }) = plan.gateway.as_deref() else { return of_ingresses };
     let owner = RuleSource::Gateway(Arc::clone(id));
     Some(match plan.traffic {
         Traffic::Requests => {
-            made(id, HttpRoutes { filters: Arc::clone(&plan.filters), ..routes(owner, of_ingresses) })
+            made(id, HttpRoutes { filters: Arc::clone(filters), ..routes(owner, of_ingresses) })
         }
         Traffic::Streams => serving(id, Serves::Stream(streams(owner))),
         Traffic::Datagrams => serving(id, Serves::Datagram(datagrams(owner))),

@@ -97,12 +97,12 @@ fn service_of<'s>(reader: &Reader<'s>, gateway: &Gateway) -> Option<&'s Service>
 /// The Service that was made for this Gateway, not for an earlier one of the same name.
 fn own_service<'s>(reader: &Reader<'s>, gateway: &Gateway) -> Option<&'s Service> {
     let service = service_of(reader, gateway)?;
-    let owner = &service.gateway.as_ref()?.owner;
+    let owner = &service.gateway()?.owner;
     (**owner == *gateway.meta.uid()).then_some(service)
 }
 
 fn addresses(service: &Service) -> Vec<Address> {
-    service.gateway.as_deref().map(|GatewayService { addresses, .. }| addresses.clone()).unwrap_or_default()
+    service.gateway().map(|GatewayService { addresses, .. }| addresses.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]

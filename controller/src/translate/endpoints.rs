@@ -77,8 +77,8 @@ pub fn endpoints<'s>(
     port: PortKey,
 ) -> Resolved {
     let Some(service) = service else { return Resolved::Addresses(Vec::new()) };
-    if let Some(host) = &service.external_name {
-        return Resolved::Name { host: host.clone(), port: port.number };
+    if let Some(host) = service.external_name() {
+        return Resolved::Name { host: host.into(), port: port.number };
     }
     let Some(name) = service.port(port).map(|p| &p.name) else { return Resolved::Addresses(Vec::new()) };
     let target = |of_slice: &SlicePort| {

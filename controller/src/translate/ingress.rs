@@ -16,6 +16,7 @@
 //! errors.rs     who answers in place of a backend, or of an answer with an error status
 //! headers.rs    headers that are added to answers, and what is rewritten there
 //! labels.rs     the labels of its requests in metrics
+//! common.rs     parts of its rules that other Ingresses have, too
 //! spread.rs     how their requests are spread over endpoints, and over a Service and its canary
 //! claims.rs     what the host says of the Services that its Ingresses use
 //! needs.rs      which regular expressions its Ingresses need
@@ -25,6 +26,7 @@ mod access;
 mod backends;
 mod basic_auth;
 mod claims;
+mod common;
 mod compiler;
 mod errors;
 mod external_auth;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 use portcullis_routing::HostPattern;
 
 pub use claims::ingress_claims;
+pub use common::CommonParts;
 pub(crate) use headers::of_unmatched;
 pub use labels::LabelPool;
 pub use needs::ingress_patterns;
@@ -75,7 +78,7 @@ pub fn ingress_host(
 ) -> HostTranslation {
     let mut translation = HostTranslation::default();
     let Some(state) = listeners.at_host(reader, served_as) else { return translation };
-    let host = state.same_as.as_ref().unwrap_or(served_as);
+    let host = state.special.same_as.as_ref().unwrap_or(served_as);
     let mut ingresses: Vec<_> = state.ingresses.iter().filter_map(|key| reader.ingress(key)).collect();
     ingresses.sort_by_cached_key(|ingress| ingress.age());
     let (canaries, ingresses) = claims::split(&ingresses);
@@ -107,7 +110,7 @@ pub fn ingress_host(
         let has_rules = |ingress: &Ingress| !ingress.rules.of_host(host).is_empty();
         losses.extend(paths::lost_defaults(&ingresses, host, has_rules));
     }
-    if let Some(by) = &state.passthrough {
+    if let Some(by) = &state.special.passthrough {
         translation.stream = passthrough::stream(&context, by, &places, &mut compilers);
     }
     for compiler in compilers {

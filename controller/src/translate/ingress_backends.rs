@@ -51,7 +51,7 @@ pub struct Said {
 pub struct Claim {
     pub of: ServicePort,
     /// The age of the Ingress that it follows from.
-    pub age: Arc<Age>,
+    pub age: Age,
     pub what: Claimed,
 }
 
@@ -59,8 +59,8 @@ pub struct Claim {
 pub enum Claimed {
     /// An Ingress uses it.
     Use(Option<Arc<Said>>),
-    /// A canary Ingress has a host and path of it.
-    Canary(Alternative),
+    /// A canary Ingress has a host and path of it. Boxed, since few have one.
+    Canary(Box<Alternative>),
     /// A canary Ingress that uses it has a path at the host that no other Ingress has.
     Astray,
 }
@@ -102,10 +102,17 @@ pub struct IngressBackends {
 #[derive(Debug, Default)]
 struct Record {
     uses: Uses,
-    canaries: BTreeSet<(Arc<Age>, HostPattern, Alternative)>,
-    astray: BTreeSet<(Arc<Age>, HostPattern)>,
+    /// Boxed, as few have canaries.
+    of_canaries: Option<Box<OfCanaries>>,
     /// What was made of them; `None` is the default.
     settled: Option<Arc<IngressBackend>>,
+}
+
+/// What canary Ingresses claim about a Service's port.
+#[derive(Debug, Default)]
+struct OfCanaries {
+    canaries: BTreeSet<(Age, HostPattern, Alternative)>,
+    astray: BTreeSet<(Age, HostPattern)>,
 }
 
 /// The Ingresses that use a Service's port, at each of their hosts, and what each says. Nearly every port is used by one.
@@ -118,7 +125,7 @@ enum Uses {
 }
 
 /// An Ingress by its age, and a host.
-type Use = (Arc<Age>, HostPattern);
+type Use = (Age, HostPattern);
 
 impl IngressBackends {
     /// Records the claims of a host in place of those from before.
@@ -208,25 +215,29 @@ impl Uses {
 
 impl Record {
     fn add(&mut self, host: &HostPattern, Claim { age, what, .. }: &Claim) {
-        let (age, host) = (Arc::clone(age), host.clone());
+        let (age, host) = (age.clone(), host.clone());
         match what {
             Claimed::Use(said) => self.uses.insert((age, host), said.clone()),
-            Claimed::Canary(canary) => drop(self.canaries.insert((age, host, canary.clone()))),
-            Claimed::Astray => drop(self.astray.insert((age, host))),
+            Claimed::Canary(canary) => {
+                self.of_canaries.get_or_insert_default().canaries.insert((age, host, (**canary).clone()));
+            }
+            Claimed::Astray => drop(self.of_canaries.get_or_insert_default().astray.insert((age, host))),
         }
     }
 
     fn remove(&mut self, host: &HostPattern, Claim { age, what, .. }: &Claim) {
-        let (age, host) = (Arc::clone(age), host.clone());
+        let (age, host) = (age.clone(), host.clone());
+        let mut of_canaries = self.of_canaries.take().unwrap_or_default();
         match what {
             Claimed::Use(_) => self.uses.remove(&(age, host)),
-            Claimed::Canary(canary) => drop(self.canaries.remove(&(age, host, canary.clone()))),
-            Claimed::Astray => drop(self.astray.remove(&(age, host))),
+            Claimed::Canary(canary) => drop(of_canaries.canaries.remove(&(age, host, (**canary).clone()))),
+            Claimed::Astray => drop(of_canaries.astray.remove(&(age, host))),
         }
+        self.of_canaries = Some(of_canaries).filter(|of_canaries| !of_canaries.is_empty());
     }
 
     fn is_empty(&self) -> bool {
-        self.uses.is_empty() && self.canaries.is_empty() && self.astray.is_empty()
+        self.uses.is_empty() && self.of_canaries.is_none()
     }
 
     fn settle(&self) -> Option<IngressBackend> {
@@ -234,7 +245,7 @@ impl Record {
         let is_canary = first.as_ref().is_some_and(|said| said.canary.is_some());
         let said = || self.uses.said().flatten().map(|said| &said.affinity).filter(|_| !is_canary);
         let mut canaries: Vec<Alternative> = Vec::new();
-        for (_, _, canary) in &self.canaries {
+        for (_, _, canary) in self.of_canaries.iter().flat_map(|of_canaries| &of_canaries.canaries) {
             if !canaries.iter().any(|before| before.service == canary.service) {
                 canaries.push(canary.clone());
             }
@@ -243,10 +254,16 @@ impl Record {
             session: said().filter_map(|affinity| affinity.session.clone()).next_back(),
             is_persistent: said().find_map(|affinity| affinity.is_persistent).unwrap_or_default(),
             canaries,
-            is_astray: !self.astray.is_empty(),
+            is_astray: self.of_canaries.as_ref().is_some_and(|of_canaries| !of_canaries.astray.is_empty()),
             first,
         };
         (state != IngressBackend::default()).then_some(state)
+    }
+}
+
+impl OfCanaries {
+    fn is_empty(&self) -> bool {
+        self.canaries.is_empty() && self.astray.is_empty()
     }
 }
 

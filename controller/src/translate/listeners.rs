@@ -8,6 +8,7 @@
 //! states.rs    a Gateway or a ListenerSet, in the order of precedence
 //! entrance.rs  what namespaces may take of the shared addresses
 //! conflicts.rs which listener has a port and a hostname: that of the oldest object
+//! host.rs      what is known of a host of Ingresses
 //! hosts.rs     the hosts of Ingresses, kept up to date
 //! named.rs     which Ingresses name which hosts
 //! ingress.rs   those hosts, with or without TLS
@@ -29,6 +30,7 @@ mod conflicts;
 mod entrance;
 mod filters;
 mod gateways;
+mod host;
 mod hosts;
 mod ingress;
 mod mode;
@@ -46,6 +48,7 @@ pub use client_auth::{ClientAuthOf, HostClientAuth};
 pub use closed::{Closer, Closure};
 pub(crate) use conflicts::name_for;
 pub use filters::{FilterError, ListenerFilters};
+pub use host::{FoundAs, IngressHost};
 pub(crate) use ingress::{ClassOwner, Classes, shared_with};
 pub use mode::{Mode, Traffic};
 pub(crate) use renew::ChangedPlaces;
@@ -59,7 +62,7 @@ use portcullis_routing::{
     ClientAuth, HostPattern, ListenerId, PortKey, Protocol, RouteKind, TlsMaterial, TlsMode,
     step::{AddedHeaders, Check},
 };
-use portcullis_tls::{Certificate, CipherPolicy};
+use portcullis_tls::Certificate;
 
 use super::{
     AuthorityRefError, CertificateRefError, Dedicated, DedicatedPorts, HostRefusal, ListenerKey,
@@ -315,34 +318,6 @@ pub struct IngressSide {
     pub messages: BTreeMap<ObjectKey, Vec<Message>>,
 }
 
-/// A host of Ingresses. Where it stays equal, and its Ingresses do, it need not be translated again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IngressHost {
-    /// The Ingresses that have rules for it, or a default backend for every host; the oldest first.
-    pub ingresses: Vec<ObjectKey>,
-    /// The hostname under which the plain HTTP port finds the host; `None` if the host is not served there.
-    pub http: Option<HostPattern>,
-    /// The hostname under which the TLS port finds the host; `None` if the host is not served there.
-    pub https: Option<HostPattern>,
-    /// Whether a Gateway's listener of the same name takes the host's connections to the TLS port as streams.
-    pub https_is_others: bool,
-    /// Whether an Ingress asks for TLS.
-    pub tls: bool,
-    /// The wildcard host whose TLS and certificate it uses, since none of its Ingresses has a `tls` section.
-    pub tls_of: Option<HostPattern>,
-    /// The host that this is another name of (`server-alias`), if no Ingress has rules for this one.
-    pub same_as: Option<HostPattern>,
-    /// Who closes it as a whole, and for whom; `None` where nobody does.
-    pub closed: Option<Arc<Closure>>,
-    /// The Ingress that has TLS connections passed through to a backend (`ssl-passthrough`); `None` if TLS is terminated.
-    pub passthrough: Option<ObjectKey>,
-    /// What is asked of clients' certificates, and of whom; `None` where nobody asks for anything.
-    pub client_auth: Option<Arc<HostClientAuth>>,
-    /// Its cipher suites: those of the oldest Ingress of its namespace that names some. The namespace is that of the oldest
-    /// Ingress of the host.
-    pub ciphers: CipherPolicy,
-}
-
 /// What a port of the table has.
 #[derive(Clone, Debug)]
 pub struct PortPlan {
@@ -365,13 +340,20 @@ pub struct ListenerPlan {
     pub tls: TlsMode,
     /// Only a listener of requests may also have Ingresses.
     pub traffic: Traffic,
-    pub gateway: Option<Arc<ListenerId>>,
-    /// What its requests have to pass; nothing for Ingresses alone.
-    pub filters: Arc<[Check]>,
+    /// Boxed, as there are thousands of hosts of Ingresses, and few listeners of Gateways.
+    pub gateway: Option<Box<GatewayPart>>,
     /// The host of Ingresses, whose listeners on all ports have the same id; or a TCP or UDP service of the operator.
     pub ingress: Option<Arc<ListenerId>>,
     /// HSTS of responses to requests that no rule of Ingresses matches.
     pub hsts: Option<Arc<HeaderValue>>,
+}
+
+/// What a listener of the table has of a Gateway's listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayPart {
+    pub id: Arc<ListenerId>,
+    /// What its requests have to pass.
+    pub filters: Arc<[Check]>,
 }
 
 impl PortPlan {
@@ -389,23 +371,7 @@ impl ListenerPlan {
             Protocol::Tls => TlsMode::Terminate(ClientAuth::Unasked),
             Protocol::Http | Protocol::Tcp | Protocol::Udp => TlsMode::None,
         };
-        Self {
-            tls,
-            traffic: Traffic::Requests,
-            gateway: None,
-            filters: Arc::default(),
-            ingress: None,
-            hsts: None,
-        }
-    }
-}
-
-impl IngressHost {
-    /// Returns whether plain HTTP may be redirected to HTTPS: an Ingress asks for TLS, and the host is served over TLS,
-    /// by the Ingresses or by a Gateway's listener of streams. Such a listener must not cause the host to be served
-    /// over plain HTTP instead.
-    pub(crate) fn may_redirect(&self) -> bool {
-        self.tls && (self.https.is_some() || self.https_is_others)
+        Self { tls, traffic: Traffic::Requests, gateway: None, ingress: None, hsts: None }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn find<'s>(
 
 /// Whether the Service may be a backend. Where its name leads is known to whoever resolves it.
 pub(super) fn check(service: &Service, settings: &Settings) -> Result<(), BackendError> {
-    match (&service.external_name, settings.external_names) {
+    match (service.external_name(), settings.external_names) {
         (Some(_), ExternalNames::None) => Err(BackendError::ExternalName(name(&service.meta.key))),
         _ => Ok(()),
     }
@@ -40,7 +40,7 @@ pub(super) fn port(service: &Service, wanted: PortKey) -> Result<FoundPort<'_>, 
     if let Some(port) = service.port(wanted) {
         return Ok(found_at(wanted, port));
     }
-    if service.external_name.is_some() {
+    if service.external_name().is_some() {
         return Ok(FoundPort { port: wanted, name: "", app_protocol: None });
     }
     let PortKey { transport, number } = wanted;
@@ -97,10 +97,10 @@ pub(super) fn port_of_service<'s>(
 
 /// The PROXY protocol with which streams to a Service begin.
 pub(super) fn proxy_protocol(service: &Service) -> Result<Option<ProxyProtocol>, BackendError> {
-    service.proxy_protocol.clone().map_err(|value| BackendError::InvalidAnnotation {
+    service.proxy_protocol().map_err(|value| BackendError::InvalidAnnotation {
         service: name(&service.meta.key),
         annotation: PROXY_PROTOCOL,
-        value,
+        value: value.into(),
         expected: "v1 or v2",
     })
 }

@@ -188,10 +188,10 @@ impl Settings {
 
     /// The `Strict-Transport-Security` of an Ingress's answers over TLS, if they have one. `class` is the one of the
     /// Ingress.
-    pub(crate) fn hsts(&self, class: ClassOwner) -> Option<HeaderValue> {
+    pub(crate) fn hsts(&self, class: ClassOwner) -> Option<Arc<HeaderValue>> {
         let hsts = &self.live.ingress.hsts;
         let is_nginx = class == ClassOwner::Nginx || &*self.ingress_controller == NGINX_CONTROLLER;
-        hsts.is_on.unwrap_or(is_nginx).then(|| hsts.value()).flatten()
+        hsts.is_on.unwrap_or(is_nginx).then(|| hsts.value()).flatten().map(Arc::new)
     }
 
     /// The port that is bound for a listener's that shares our addresses.

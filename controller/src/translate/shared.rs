@@ -141,7 +141,8 @@ impl SharedHosts {
     ) -> Option<Arc<Listener>> {
         let (port, host) = place;
         let shared = self.hosts.get(place)?;
-        let ListenerPlan { tls, filters, .. } = plan.listeners.get(&shared.gateway.listener)?.clone();
+        let ListenerPlan { tls, gateway, .. } = plan.listeners.get(&shared.gateway.listener)?.clone();
+        let filters = gateway.map(|gateway| gateway.filters).unwrap_or_default();
         // Behind the Gateway's TLS, the Ingresses get requests, even where they would have TLS passed through.
         let of_ingress = plan.listeners.get(&shared.ingress)?.clone();
         let of_ingress = match of_ingress.traffic {
@@ -213,7 +214,8 @@ fn shared(
         Some((hostname, plan))
     });
     let (ingress, _) = covering.next().filter(|(_, plan)| plan.gateway.is_none())?;
-    let (listener, id) = covering.find_map(|(hostname, plan)| Some((hostname, plan.gateway.clone()?)))?;
+    let (listener, id) =
+        covering.find_map(|(hostname, plan)| Some((hostname, Arc::clone(&plan.gateway.as_ref()?.id))))?;
     let gateway = Arc::new(ListenerKey { port, listener, owner: RuleSource::Gateway(Arc::clone(&id)) });
     let has_routes = slots.get(&HostTableKey { at: Arc::clone(&gateway), host: host.clone() }).is_some();
     let terminations = listeners.certificates.ports.get(&port);

@@ -139,7 +139,7 @@ async fn a_mirror_is_verified_too() {
     let mirrored = |asked: BackendTls| {
         let backend = Ok(Arc::new(tls(backend(&[copy.address]), asked)));
         let mirror = Mirror { backend, numerator: 1, denominator: 1 };
-        Rule { steps: Steps::new([Step::Mirror(mirror)]), ..to(main.address) }
+        Rule { steps: Steps::new([Step::Mirror(Box::new(mirror))]), ..to(main.address) }
     };
     let at = Site::of(mirrored(ours.tls(NAME)))
         .add("", listener("all"), "/other", mirrored(theirs.tls(NAME)))

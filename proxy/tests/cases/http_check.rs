@@ -113,7 +113,7 @@ async fn a_service_that_gives_no_answer_closes_the_rule() {
     for path in ["/close", "/part", "/broken"] {
         assert_eq!(get(&mut connect(at).await, "a.example", path).await.status, 500, "{path}");
     }
-    let timeouts = Timeouts { request: Some(Duration::from_millis(300)), ..Timeouts::default() }.boxed();
+    let timeouts = Timeouts { request: Some(Duration::from_millis(300)), ..Timeouts::default() }.of_rule();
     let limited = Rule { timeouts, ..to(up.address) };
     let at = Site::of(guarded(auth.address, by_http(), limited)).serve(&proxy).await;
     assert_eq!(get(&mut connect(at).await, "a.example", "/late").await.status, 504);

@@ -21,7 +21,7 @@ fn named(host: &str, port: u16) -> Backend {
 /// This rule, with a copy to a backend.
 fn mirrored(rule: Rule, backend: Backend) -> Rule {
     let mirror = Mirror { backend: Ok(Arc::new(backend)), numerator: 1, denominator: 1 };
-    Rule { steps: Steps::new([Step::Mirror(mirror)]), ..rule }
+    Rule { steps: Steps::new([Step::Mirror(Box::new(mirror))]), ..rule }
 }
 
 /// The answer to a request on a connection of its own.

@@ -67,13 +67,13 @@ async fn headers_with_variables_are_set_both_ways_and_in_answers_of_the_proxy() 
     let fixed = Step::AnswerHeaders(modifier(&[("x-own", "fixed")], &[], &[]));
     let steps =
         || [Step::RequestTemplates(sent.clone()), Step::AnswerTemplates(of_answers.clone()), fixed.clone()];
-    let redirect = Step::Redirect(Redirect {
+    let redirect = Step::Redirect(Box::new(Redirect {
         scheme: None,
         hostname: Some("b.example".into()),
         port: None,
         path: None,
         status: StatusCode::FOUND,
-    });
+    }));
     let site = Site::of(with(to(up.address), steps())).add(
         "away.example",
         listener("away"),
@@ -126,7 +126,7 @@ async fn host_and_path_are_rewritten_and_the_query_stays() {
         (None, "/api/x", "/api/x"),
     ] {
         let rewrite = UrlRewrite { hostname: Some("new.example".into()), path };
-        let rule = with(to(up.address), [Step::Rewrite(rewrite.clone())]);
+        let rule = with(to(up.address), [Step::Rewrite(Box::new(rewrite.clone()))]);
         let at = Site::http().add("", listener("all"), "/api", rule).serve(&proxy).await;
         assert_eq!(get(&mut connect(at).await, "a.example", request).await.status, 200);
         let seen = up.last();
@@ -142,7 +142,7 @@ async fn a_rewrite_reaches_h2_backends_too() {
     let proxy = start();
     let rewrite =
         UrlRewrite { hostname: Some("new.example".into()), path: Some(PathRewrite::Prefix("/v2".into())) };
-    let rule = with(rule([share(1, Ok(h2(backend(&[up.address]))))]), [Step::Rewrite(rewrite)]);
+    let rule = with(rule([share(1, Ok(h2(backend(&[up.address]))))]), [Step::Rewrite(Box::new(rewrite))]);
     let at = Site::http().add("", listener("all"), "/api", rule).serve(&proxy).await;
     get_any(at, "/api/x?q").await;
     let mut client = crate::support::client::h2(connect(at).await).await;
@@ -167,7 +167,7 @@ async fn a_redirect_answers_by_itself() {
         let mut redirect =
             Redirect { scheme: None, hostname: None, port: None, path: None, status: StatusCode::FOUND };
         change(&mut redirect);
-        with(rule([]), [Step::Redirect(redirect)])
+        with(rule([]), [Step::Redirect(Box::new(redirect))])
     };
     for (rule, status, location) in [
         (redirect(|r| r.scheme = Some("https".into())), 302, "https://a.example/old/x?q".to_owned()),
@@ -214,8 +214,13 @@ async fn a_port_is_the_one_that_clients_connect_to() {
         let port = proxy.port();
         let site = Site::http()
             .add("", listener("all"), "/", to(backend.address))
-            .add("", listener("all"), "/here", with(rule([]), [Step::Redirect(redirect(None))]))
-            .add("", listener("all"), "/https", with(rule([]), [Step::Redirect(redirect(Some("https")))]));
+            .add("", listener("all"), "/here", with(rule([]), [Step::Redirect(Box::new(redirect(None)))]))
+            .add(
+                "",
+                listener("all"),
+                "/https",
+                with(rule([]), [Step::Redirect(Box::new(redirect(Some("https"))))]),
+            );
         let mut table = site.table(port);
         let served = std::sync::Arc::make_mut(table.ports.get_mut(&PortKey::tcp(port)).unwrap());
         (served.number, served.offset) = (number, offset);
@@ -240,7 +245,7 @@ async fn a_redirect_knows_the_scheme_that_a_trusted_peer_tells() {
         path: None,
         status: StatusCode::FOUND,
     };
-    let at = Site::of(with(rule([]), [Step::Redirect(redirect)])).serve(&proxy).await;
+    let at = Site::of(with(rule([]), [Step::Redirect(Box::new(redirect))])).serve(&proxy).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-Proto: https\r\n\r\n";
     let got = exchange(&mut connect(at).await, request).await;
     assert!(got.head.contains("\r\nlocation: https://b.example/\r\n"), "{}", got.head);
@@ -327,7 +332,9 @@ async fn mirrors_get_the_request_and_the_client_gets_the_backends_answer() {
         mirror(Ok(backend(&[refusing()])), 1, 1),
         mirror(Err(BackendError::NotFound("test/gone".into())), 1, 1),
     ];
-    let at = Site::of(with(to(up.address), mirrors.map(Step::Mirror))).serve(&proxy).await;
+    let at = Site::of(with(to(up.address), mirrors.map(|mirror| Step::Mirror(Box::new(mirror)))))
+        .serve(&proxy)
+        .await;
     let mut tcp = connect(at).await;
     let requests = [
         "POST /a?b HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\nX-Mine: 1\r\n\r\nhello",
@@ -353,7 +360,9 @@ async fn a_mirror_may_speak_another_protocol() {
     let (plain, two) = (RawBackend::saying("up").await, H2Backend::start().await);
     let proxy = start();
     let to_h2 = [mirror(Ok(h2(backend(&[two.address]))), 1, 1)];
-    let at = Site::of(with(to(plain.address), to_h2.map(Step::Mirror))).serve(&proxy).await;
+    let at = Site::of(with(to(plain.address), to_h2.map(|mirror| Step::Mirror(Box::new(mirror)))))
+        .serve(&proxy)
+        .await;
     let request =
         "POST /a?b HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
     assert_eq!(exchange(&mut connect(at).await, request).await.body, "up");
@@ -362,7 +371,10 @@ async fn a_mirror_may_speak_another_protocol() {
     // And the other way round.
     let copy = RawBackend::saying("copy").await;
     let to_h1 = [mirror(Ok(backend(&[copy.address])), 1, 1)];
-    let rule = with(rule([share(1, Ok(h2(backend(&[two.address]))))]), to_h1.map(Step::Mirror));
+    let rule = with(
+        rule([share(1, Ok(h2(backend(&[two.address]))))]),
+        to_h1.map(|mirror| Step::Mirror(Box::new(mirror))),
+    );
     let at = Site::of(rule).serve(&proxy).await;
     crate::support::client::h2(connect(at).await).await.get("http://b.example/c").await.unwrap();
     let seen = copy.has_seen(1).await;
@@ -375,7 +387,9 @@ async fn a_mirror_gets_its_percentage() {
         (RawBackend::saying("up").await, RawBackend::saying("copy").await, RawBackend::saying("never").await);
     let proxy = start();
     let mirrors = [mirror(Ok(backend(&[copy.address])), 1, 4), mirror(Ok(backend(&[never.address])), 0, 100)];
-    let at = Site::of(with(to(up.address), mirrors.map(Step::Mirror))).serve(&proxy).await;
+    let at = Site::of(with(to(up.address), mirrors.map(|mirror| Step::Mirror(Box::new(mirror)))))
+        .serve(&proxy)
+        .await;
     let mut tcp = connect(at).await;
     for _ in 0..400 {
         get(&mut tcp, "a.example", "/").await;
@@ -393,7 +407,9 @@ async fn a_mirror_that_takes_nothing_holds_up_nobody() {
     let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = start();
     let mirrors = [mirror(Ok(backend(&[deaf.local_addr().unwrap()])), 1, 1)];
-    let at = Site::of(with(to(up.address), mirrors.map(Step::Mirror))).serve(&proxy).await;
+    let at = Site::of(with(to(up.address), mirrors.map(|mirror| Step::Mirror(Box::new(mirror)))))
+        .serve(&proxy)
+        .await;
     let body = "x".repeat(16 << 20);
     let request =
         format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -409,7 +425,10 @@ async fn an_attempt_that_follows_another_makes_no_second_copy() {
     .await;
     let copy = RawBackend::saying("copy").await;
     let proxy = start();
-    let mut rule = with(to(up.address), [mirror(Ok(backend(&[copy.address])), 1, 1)].map(Step::Mirror));
+    let mut rule = with(
+        to(up.address),
+        [mirror(Ok(backend(&[copy.address])), 1, 1)].map(|mirror| Step::Mirror(Box::new(mirror))),
+    );
     let retry = portcullis_routing::Retry { codes: [503].into(), attempts: 1, ..Default::default() };
     rule.retry = Some(retry.into());
     let at = Site::of(rule).serve(&proxy).await;

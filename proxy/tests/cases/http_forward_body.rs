@@ -189,7 +189,7 @@ fn chunked_bytes(body: &str) -> String {
 async fn the_time_for_a_request_includes_its_body() {
     let (auth, up) = (service(|_| None).await, RawBackend::saying("up").await);
     let proxy = start();
-    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() }.boxed();
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() }.of_rule();
     let at = Site::of(Rule { timeouts, ..guarded(auth.address, to(up.address)) }).serve(&proxy).await;
     let mut client = connect(at).await;
     let request = with_length("hello");

@@ -226,7 +226,8 @@ async fn a_mirror_gets_the_body_once_too() {
         let (up, copy) = (RawBackend::saying("up").await, RawBackend::saying("copy").await);
         let rule = with(to(up.address), |rule| {
             let backend = Ok(backend(&[copy.address]).into());
-            rule.steps = Steps::new([Step::Mirror(Mirror { backend, numerator: 1, denominator: 1 })]);
+            rule.steps =
+                Steps::new([Step::Mirror(Box::new(Mirror { backend, numerator: 1, denominator: 1 }))]);
         });
         let at = Site::of(rule).serve(&proxy).await;
         let mut client = client::h2(connect(at).await).await;

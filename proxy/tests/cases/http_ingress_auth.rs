@@ -135,7 +135,7 @@ async fn only_what_the_service_lets_pass_reaches_the_backend() {
     for (path, want) in [("/close", 500), ("/broken", 500), ("/403", 403)] {
         assert_eq!(status_of(at, path).await, want, "{path}");
     }
-    let timeouts = Timeouts { request: Some(Duration::from_millis(300)), ..Timeouts::default() }.boxed();
+    let timeouts = Timeouts { request: Some(Duration::from_millis(300)), ..Timeouts::default() }.of_rule();
     let limited = Rule { timeouts, ..to(up.address) };
     let at = Site::of(checked(by(), limited)).serve(&proxy).await;
     for path in ["/late", "/half"] {

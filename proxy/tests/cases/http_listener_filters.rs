@@ -191,7 +191,7 @@ async fn a_service_that_gives_no_answer_closes_the_listener_and_the_rules_time_r
     let late = service(|line| line.contains("/late").then(|| Reply::Hang(Vec::new()))).await;
     let up = RawBackend::saying("up").await;
     let proxy = start_with(|_| {});
-    let timeouts = Timeouts { request: Some(Duration::from_secs(2)), ..Timeouts::default() }.boxed();
+    let timeouts = Timeouts { request: Some(Duration::from_secs(2)), ..Timeouts::default() }.of_rule();
     let limited = guarded(late.address, by_http(), Rule { timeouts, ..to(up.address) });
     let at = Site::of(limited).filtered("", auth.address, by_http()).serve(&proxy).await;
     for (path, wanted) in [("/close", 500), ("/late", 504), ("/", 200), ("/slow", 504)] {

@@ -16,7 +16,7 @@ use portcullis_routing::{
 
 fn mirrored(to_backend: SocketAddr, to_mirror: SocketAddr) -> Rule {
     let mirror = Mirror { backend: Ok(Arc::new(backend(&[to_mirror]))), numerator: 1, denominator: 1 };
-    Rule { steps: Steps::new([Step::Mirror(mirror)]), ..to(to_backend) }
+    Rule { steps: Steps::new([Step::Mirror(Box::new(mirror))]), ..to(to_backend) }
 }
 
 fn lost(proxy: &Running, reason: &str) -> u64 {
@@ -72,7 +72,7 @@ fn copied(to_backend: SocketAddr, url: ServiceUrl, host: Option<&str>, body: boo
     let path = Some(PathRewrite::Full("/rewritten".into()));
     let steps = [
         Step::RequestHeaders(HeaderModifier::new(set, [], []).unwrap()),
-        Step::Rewrite(UrlRewrite { hostname: None, path }),
+        Step::Rewrite(Box::new(UrlRewrite { hostname: None, path })),
         Step::IngressMirror(Arc::new(mirror)),
     ];
     Rule { steps: Steps::new(steps), ..of_ingress(to(to_backend)) }

@@ -149,7 +149,7 @@ async fn after_a_long_body_the_answer_stays_as_it_is() {
 async fn what_the_proxy_refuses_is_replaced() {
     let (up, errs) = (RawBackend::saying("up").await, default_backend().await);
     let proxy = start();
-    let nobody = Step::AccessList(Box::new(AccessList {
+    let nobody = Step::AccessList(Arc::new(AccessList {
         deny: None,
         allow: Some(Arc::new(Networks::default())),
         satisfy: Satisfy::All,

@@ -115,8 +115,13 @@ async fn a_redirect_that_names_no_path_keeps_the_clients_own() {
     let mut moved = rule([]);
     let scheme = Some("https".into());
     let status = StatusCode::PERMANENT_REDIRECT;
-    moved.steps =
-        Steps::new([Step::Redirect(Redirect { scheme, hostname: None, port: None, path: None, status })]);
+    moved.steps = Steps::new([Step::Redirect(Box::new(Redirect {
+        scheme,
+        hostname: None,
+        port: None,
+        path: None,
+        status,
+    }))]);
     let at = Site::of(moved).serve(&proxy).await;
     for (target, want) in [
         ("/a//%7eb?x=%2f", "https://a.example/a//%7eb?x=%2f"),

@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(300);
 const AMPLE: Duration = Duration::from_millis(1500);
 
 fn limited(rule: Rule, request: Option<Duration>, backend_request: Option<Duration>) -> Rule {
-    Rule { timeouts: Timeouts { request, backend_request, ..Timeouts::default() }.boxed(), ..rule }
+    Rule { timeouts: Timeouts { request, backend_request, ..Timeouts::default() }.of_rule(), ..rule }
 }
 
 fn retried(rule: Rule, codes: &[u16], attempts: u32) -> Rule {

@@ -364,7 +364,7 @@ async fn a_body_that_comes_too_slowly_is_given_up() {
 async fn the_time_for_a_request_includes_its_body() {
     let up = RawBackend::saying("up").await;
     let proxy = start();
-    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() }.boxed();
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() }.of_rule();
     let at = Site::of(Rule { timeouts, ..spooled(to(up.address)) }).serve(&proxy).await;
     let mut client = hold(at, 100_000).await;
     assert_eq!(client::response(&mut client).await.status, 504);

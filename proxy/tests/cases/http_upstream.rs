@@ -27,7 +27,7 @@ const PUT: &str = "PUT / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi";
 
 fn limited(rule: Rule, own: OwnTimeouts) -> Rule {
-    Rule { timeouts: Timeouts { own, ..Timeouts::default() }.boxed(), ..rule }
+    Rule { timeouts: Timeouts { own, ..Timeouts::default() }.of_rule(), ..rule }
 }
 
 fn reads(rule: Rule, read: Duration) -> Rule {

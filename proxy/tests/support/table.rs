@@ -66,7 +66,7 @@ pub fn rule(backend: SocketAddr, timeouts: Timeouts) -> Rule {
         name: None,
         steps: Steps::default(),
         backends: Backends::new([choice]),
-        timeouts: timeouts.boxed(),
+        timeouts: timeouts.of_rule(),
         retry: None,
         labels: None,
     }

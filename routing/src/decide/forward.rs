@@ -315,7 +315,7 @@ impl Route {
     fn hsts(&self) -> Option<&HeaderValue> {
         let steps = self.is_tls.then(|| self.rule.steps.iter());
         let mut values = steps.into_iter().flatten().filter_map(|step| match step {
-            Step::Hsts(value) => Some(value),
+            Step::Hsts(value) => Some(&**value),
             _ => None,
         });
         values.next()
@@ -377,7 +377,7 @@ impl Route {
     /// Returns the mirrors that may get a copy of the request ([`Mirror::takes`]).
     pub fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
         self.steps().filter_map(|step| match step {
-            Step::Mirror(mirror) => Some(mirror),
+            Step::Mirror(mirror) => Some(&**mirror),
             _ => None,
         })
     }

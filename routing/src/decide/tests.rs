@@ -149,7 +149,7 @@ fn an_ingress_that_asks_for_tls_of_its_own_is_forbidden_behind_that_of_a_gateway
         "403 TLS for this host terminates at a Gateway, but the Ingress requires its own TLS settings";
     let passed_through = "403 TLS was terminated, but the Ingress requires passthrough";
     let of_ingress = |step, fallback| {
-        let table = table(rule([step, Step::Redirect(redirect())], [ready()]));
+        let table = table(rule([step, Step::Redirect(Box::new(redirect()))], [ready()]));
         let port = &table.ports[&PortKey::tcp(80)];
         let routes = port.listener("a.example").unwrap().http_routes().unwrap().clone();
         let mut listener = Listener::http(ingress(), routes);
@@ -191,7 +191,7 @@ fn steps_are_asked_in_the_order_of_work() {
             max_age: HeaderValue::from_static("5"),
         }))
     };
-    let away = || Step::Redirect(redirect());
+    let away = || Step::Redirect(Box::new(redirect()));
     let asks = |name: &str| asks(name, ready());
     type Outcomes = fn() -> Outcome;
     let pass: Outcomes = || Outcome::Pass(Vec::new());
@@ -285,8 +285,9 @@ fn a_backend_that_cannot_be_used_answers_for_its_share() {
 
 #[test]
 fn what_is_forwarded_is_rewritten_by_the_backend_before_the_rule() {
-    let rewrite =
-        |path: &str| Step::Rewrite(UrlRewrite { hostname: None, path: Some(PathRewrite::Full(path.into())) });
+    let rewrite = |path: &str| {
+        Step::Rewrite(Box::new(UrlRewrite { hostname: None, path: Some(PathRewrite::Full(path.into())) }))
+    };
     let table_of = |steps| {
         let choice = WeightedBackend { steps, ..weighted(ready()) };
         table(Rule { backends: Backends::new([choice]), ..rule([rewrite("/rule")], []) })

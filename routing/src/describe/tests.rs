@@ -116,17 +116,17 @@ fn rules() -> [(RouteMatch, Rule); 3] {
     });
     let mut canary = rule(0, Steps::default(), [to(9, "cart", 8080), next]);
     let (request, backend_request) = (Some(Duration::from_secs(10)), Some(Duration::from_secs(2)));
-    canary.timeouts = Timeouts { request, backend_request, ..Timeouts::default() }.boxed();
+    canary.timeouts = Timeouts { request, backend_request, ..Timeouts::default() }.of_rule();
     canary.retry = Some(Arc::new(Retry { codes: [503].into(), attempts: 2, ..Retry::default() }));
 
     let gone = |name: &str| BackendError::NotFound(format!("shop/{name}").into());
     let steps = Steps::new([
         Step::ResponseHeaders(modifier()),
-        Step::Rewrite(UrlRewrite {
+        Step::Rewrite(Box::new(UrlRewrite {
             hostname: Some("b.example".into()),
             path: Some(PathRewrite::Prefix("".into())),
-        }),
-        Step::Mirror(Mirror { backend: Err(gone("copy")), numerator: 1, denominator: 4 }),
+        })),
+        Step::Mirror(Box::new(Mirror { backend: Err(gone("copy")), numerator: 1, denominator: 4 })),
         Step::Cors(Box::new(Cors {
             allow_origins: ["https://a.example".into()].into(),
             allow_credentials: false,
@@ -152,7 +152,7 @@ fn rules() -> [(RouteMatch, Rule); 3] {
     let method = RouteMatch { path: PathMatch::GrpcMethod("Get".into()), ..any() };
     [
         (any(), rule(1, steps, [broken])),
-        (method, rule(2, Steps::new([Step::Redirect(redirect)]), [])),
+        (method, rule(2, Steps::new([Step::Redirect(Box::new(redirect))]), [])),
         (cart, canary),
     ]
 }

@@ -6,6 +6,7 @@
 use std::{
     borrow::{Borrow, Cow},
     ops::ControlFlow,
+    sync::{Arc, LazyLock},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -52,7 +53,20 @@ struct HeaderEdit {
     added: Vec<HeaderValue>,
 }
 
+/// The edits of rules whose responses have headers that depend on the request (CORS, HSTS), and that change nothing else.
+static ONLY_OF_REQUESTS: LazyLock<Arc<StepEdits>> = LazyLock::new(Arc::default);
+
 impl StepEdits {
+    /// Returns the edits as a rule holds them: thousands of rules change no header by themselves, and share theirs.
+    pub(crate) fn shared(self) -> Arc<Self> {
+        let Self { request, answer, every_answer, cookie, connection, rewrite, has_templates } = &self;
+        let headers = [request, answer, every_answer].into_iter().all(HeaderEdits::is_empty);
+        match headers && cookie.is_none() && connection.is_none() && rewrite.is_none() && !has_templates {
+            true => Arc::clone(&ONLY_OF_REQUESTS),
+            false => Arc::new(self),
+        }
+    }
+
     /// Returns whether the connection to the backend can be reused, if the steps define this.
     pub(crate) fn connection(&self) -> Option<BackendConnection> {
         self.connection
@@ -204,6 +218,10 @@ impl HeaderEdits {
         let mut edits = Self { headers: headers.into(), replaced, lines: Box::default(), host };
         edits.lines = edits.lines_except(|_| false).into();
         edits
+    }
+
+    fn is_empty(&self) -> bool {
+        self.headers.is_empty() && self.host.is_none()
     }
 
     fn replaces(&self, name: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! Headers with variables: `custom-headers` of an Ingress, `add-headers` and `proxy-set-headers` of ingress-nginx.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, header};
 
 use super::{Change, ForbiddenHeader, HeaderModifier};
@@ -31,19 +33,20 @@ impl ValueBudget {
     }
 }
 
-/// Headers that are set to values of the request. A header with an empty value is removed, as in nginx.
+/// Headers that are set to values of the request. A header with an empty value is removed, as in nginx. A pointer, so that
+/// [`Step`](super::Step) is small.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderTemplates(Box<[(HeaderName, Template)]>);
+pub struct HeaderTemplates(Arc<Vec<(HeaderName, Template)>>);
 
 impl HeaderTemplates {
     /// Headers with these values.
     ///
     /// # Errors
     /// The first header that cannot be changed.
-    pub fn new(headers: impl Into<Box<[(HeaderName, Template)]>>) -> Result<Self, ForbiddenHeader> {
+    pub fn new(headers: impl Into<Vec<(HeaderName, Template)>>) -> Result<Self, ForbiddenHeader> {
         let headers = headers.into();
         headers.iter().try_for_each(|(name, _)| Change::Set.check(name))?;
-        Ok(Self(headers))
+        Ok(Self(Arc::new(headers)))
     }
 
     /// The headers.
@@ -55,7 +58,7 @@ impl HeaderTemplates {
     /// does one that is too long.
     pub(crate) fn fill(&self, values: &Values<'_>) -> HeaderModifier {
         let (mut set, mut remove, mut budget) = (Vec::new(), Vec::new(), ValueBudget::default());
-        for (name, template) in &self.0 {
+        for (name, template) in &*self.0 {
             let value =
                 budget.fill(template, values).ok().and_then(|value| HeaderValue::try_from(value).ok());
             match value.filter(|value| !value.is_empty()) {
@@ -140,8 +143,7 @@ mod tests {
                 let name = HeaderName::try_from(format!("x-{at}")).expect("a name");
                 (name, Template::parse(text, &[]).expect("a template"))
             });
-            let templates =
-                HeaderTemplates::new(templates.collect::<Box<[_]>>()).expect("they can be changed");
+            let templates = HeaderTemplates::new(templates.collect::<Vec<_>>()).expect("they can be changed");
             let modifier = templates.fill(&values);
             assert_eq!(
                 (modifier.set().len(), modifier.remove().len()),

@@ -1,12 +1,17 @@
 //! RequestHeaderModifier and ResponseHeaderModifier.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, header};
 
 use crate::HeadersMut;
 
-/// Sets, adds and removes headers (HTTPHeaderFilter), in that order.
+/// Sets, adds and removes headers (HTTPHeaderFilter), in that order. A pointer, so that [`Step`](super::Step) is small.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeaderModifier {
+pub struct HeaderModifier(Arc<Changes>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Changes {
     set: Box<[(HeaderName, HeaderValue)]>,
     add: Box<[(HeaderName, HeaderValue)]>,
     remove: Box<[HeaderName]>,
@@ -66,44 +71,44 @@ impl HeaderModifier {
         add: impl Into<Box<[(HeaderName, HeaderValue)]>>,
         remove: impl Into<Box<[HeaderName]>>,
     ) -> Result<Self, ForbiddenHeader> {
-        let modifier = Self { set: set.into(), add: add.into(), remove: remove.into() };
-        modifier.set.iter().try_for_each(|(name, _)| Change::Set.check(name))?;
-        modifier.add.iter().try_for_each(|(name, _)| Change::Add.check(name))?;
-        modifier.remove.iter().try_for_each(|name| Change::Remove.check(name))?;
-        Ok(modifier)
+        let changes = Changes { set: set.into(), add: add.into(), remove: remove.into() };
+        changes.set.iter().try_for_each(|(name, _)| Change::Set.check(name))?;
+        changes.add.iter().try_for_each(|(name, _)| Change::Add.check(name))?;
+        changes.remove.iter().try_for_each(|name| Change::Remove.check(name))?;
+        Ok(Self(Arc::new(changes)))
     }
 
     /// The headers with the values that replace all existing ones.
     pub fn set(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.set
+        &self.0.set
     }
 
     /// The headers with the values that are added to the existing ones.
     pub fn add(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.add
+        &self.0.add
     }
 
     /// The headers that are removed, with all of their values.
     pub fn remove(&self) -> &[HeaderName] {
-        &self.remove
+        &self.0.remove
     }
 
     /// The same without a change of Host.
     pub(crate) fn without_host(self) -> Self {
-        let Self { set, add, remove } = self;
-        match set.iter().any(|(name, _)| name == header::HOST) {
-            true => {
-                Self { set: set.into_iter().filter(|(name, _)| name != header::HOST).collect(), add, remove }
-            }
-            false => Self { set, add, remove },
+        if self.0.set.iter().all(|(name, _)| name != header::HOST) {
+            return self;
         }
+        let Changes { set, add, remove } = Arc::unwrap_or_clone(self.0);
+        let set = set.into_iter().filter(|(name, _)| name != header::HOST).collect();
+        Self(Arc::new(Changes { set, add, remove }))
     }
 
     /// Applies the changes.
     pub fn apply(&self, headers: &mut impl HeadersMut) {
-        self.set.iter().for_each(|(name, value)| headers.set(name, value));
-        self.add.iter().for_each(|(name, value)| headers.add(name, value));
-        self.remove.iter().for_each(|name| headers.remove(name));
+        let Changes { set, add, remove } = &*self.0;
+        set.iter().for_each(|(name, value)| headers.set(name, value));
+        add.iter().for_each(|(name, value)| headers.add(name, value));
+        remove.iter().for_each(|name| headers.remove(name));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::networks::Networks;
 #[derive(Debug)]
 pub struct Limits {
     /// The owner of the rules, as `namespace/name`: all rules of an owner share the limits.
-    pub owner: Box<str>,
+    pub owner: Arc<str>,
     /// The rates of a client's requests.
     pub rates: Rates,
     /// The maximum number of requests in flight.

@@ -81,7 +81,7 @@ fn proxy_protocol(service: &PortService, reader: &Reader<'_>, losses: &mut Vec<S
         );
     }
     let found = reader.service(&service.service.namespace, &service.service.name);
-    let is_annotated = found.is_some_and(|found| matches!(found.proxy_protocol, Ok(Some(_))));
+    let is_annotated = found.is_some_and(|found| matches!(found.proxy_protocol(), Ok(Some(_))));
     if service.encodes_proxy_protocol && !is_annotated {
         losses.push(format!(
             "the PROXY protocol towards the Service is not a field of a route: annotate {} with {PROXY_PROTOCOL}: v1, which \

@@ -15,7 +15,7 @@ use super::addresses::addresses_of_service;
 use crate::{
     ir::{
         Meta, Service,
-        core::{ClusterIps, GatewayService, PROXY_PROTOCOL, ServicePort, TransportProtocol},
+        core::{ClusterIps, GatewayService, PROXY_PROTOCOL, ServicePort, SpecialService, TransportProtocol},
         ingress::PortRef,
     },
     objects::{
@@ -60,7 +60,7 @@ pub(crate) fn read(
         checks.error(&at.field("clusterIP"), format!("must not be None for the type {kind}"));
     }
     check_names(&ports, checks, &at_ports);
-    let gateway = gateway(document, labels).map(Box::new);
+    let gateway = gateway(document, labels);
     let ports = ports.into_iter().enumerate();
     let ports = ports.filter_map(|(i, p)| port(p, checks, &at_ports.index(i))).collect();
     // One last dot is allowed (core/v1, ValidateService).
@@ -71,7 +71,8 @@ pub(crate) fn read(
     }
     let external_name = is_external.then(|| name.into());
     let proxy_protocol = proxy_protocol(annotations, checks);
-    Some(Service { meta, external_name, cluster_ips, ports, proxy_protocol, gateway })
+    let special = SpecialService { external_name, proxy_protocol, gateway }.boxed();
+    Some(Service { meta, cluster_ips, ports, special })
 }
 
 fn proxy_protocol(

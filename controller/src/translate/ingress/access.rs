@@ -27,7 +27,7 @@ pub(super) fn steps(site: &Site<'_>) -> Vec<Step> {
     let deny = own.deny.clone().map_or_else(|| deny.clone(), Denied::Networks);
     let allow = own.allow.as_ref().or(allow.as_ref()).cloned();
     let satisfy = site.annotations.basic_auth.satisfy;
-    [step(BLOCK, block, None, Satisfy::All), step(DENY, &deny, allow, satisfy)]
+    [step(site, BLOCK, block, None, Satisfy::All), step(site, DENY, &deny, allow, satisfy)]
         .into_iter()
         .flatten()
         .collect()
@@ -54,14 +54,20 @@ pub(super) fn blocked(settings: &Settings) -> impl Iterator<Item = Step> {
     [user_agents, referers].into_iter().flatten().map(|values| Step::Blocked(Arc::clone(values)))
 }
 
-fn step(key: &str, deny: &Denied, allow: Option<Arc<Networks>>, satisfy: Satisfy) -> Option<Step> {
+fn step(
+    site: &Site<'_>,
+    key: &str,
+    deny: &Denied,
+    allow: Option<Arc<Networks>>,
+    satisfy: Satisfy,
+) -> Option<Step> {
     let deny = match deny {
         Denied::Nobody => None,
         Denied::Networks(networks) => Some(Arc::clone(networks)),
         Denied::Unknown => {
-            return Some(Step::Check(Check::Closed(unreadable_setting(key).into())));
+            return Some(Step::Check(Check::Closed(Arc::new(unreadable_setting(key)))));
         }
     };
     let is_any = deny.is_some() || allow.is_some();
-    is_any.then(|| Step::AccessList(Box::new(AccessList { deny, allow, satisfy })))
+    is_any.then(|| Step::AccessList(site.common.access_list(AccessList { deny, allow, satisfy })))
 }

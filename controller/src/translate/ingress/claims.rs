@@ -73,8 +73,7 @@ fn uses(reader: &Reader<'_>, quotas: &PatternQuotas, ingress: &Ingress, host: &H
         },
     };
     let said = (said != Said::default()).then(|| Arc::new(said));
-    let age = Arc::new(ingress.age());
-    let claim = |of| Claim { of, age: Arc::clone(&age), what: Claimed::Use(said.clone()) };
+    let claim = |of| Claim { of, age: ingress.age(), what: Claimed::Use(said.clone()) };
     used.into_iter().map(claim).collect()
 }
 
@@ -134,11 +133,10 @@ impl<'a> Mains<'a> {
 }
 
 fn of_canary(reader: &Reader<'_>, canary: &Ingress, mains: &Mains<'_>, host: &HostPattern) -> Vec<Claim> {
-    let age = Arc::new(canary.age());
     let is_legacy = canary.annotations.affinity.canaries_are_legacy;
     let of_path = |(_, path): (usize, &IngressPath)| {
         let own = service_port(reader, canary, &path.backend)?;
-        let claim = |of, what| Some(Claim { of, age: Arc::clone(&age), what });
+        let claim = |of, what| Some(Claim { of, age: canary.age(), what });
         match mains.of_path(reader, canary, path) {
             Some(main) if main == own => None,
             Some(main) => {
@@ -146,7 +144,8 @@ fn of_canary(reader: &Reader<'_>, canary: &Ingress, mains: &Mains<'_>, host: &Ho
                     IngressBackend::Service { port, .. } => port.to_string().into(),
                     IngressBackend::Resource(_) => Box::default(),
                 };
-                claim(main, Claimed::Canary(Alternative { service: own, is_legacy, written_port }))
+                let canary = Alternative { service: own, is_legacy, written_port };
+                claim(main, Claimed::Canary(Box::new(canary)))
             }
             None => claim(own, Claimed::Astray).filter(|_| !mains.is_empty()),
         }

@@ -22,7 +22,7 @@ use crate::{
     problem::Topic,
     status::Message,
     translate::{
-        ClassOwner, Classes, Closer, Fault, HostTableKey, IngressHost, Pools, Reader, RuleSource,
+        ClassOwner, Classes, Closer, Fault, FoundAs, HostTableKey, IngressHost, Pools, Reader, RuleSource,
         backend_tls::Finder,
     },
 };
@@ -64,11 +64,11 @@ impl<'a> Host<'a> {
     pub(super) fn slots(&self, owner: &RuleSource) -> Vec<HostTableKey> {
         let settings = self.reader.settings();
         let places =
-            [(&self.state.https, settings.bound_for_https()), (&self.state.http, settings.bound_for_http())];
-        let slot = |(listener, port): (&Option<HostPattern>, Result<_, _>)| {
-            let (listener, port) = (listener.as_ref()?, port.ok()?);
-            let listener = if *owner == RuleSource::IngressDefault { &HostPattern::Any } else { listener };
-            Some(HostTableKey::new(port, listener, owner.clone(), self.served_as))
+            [(self.state.https, settings.bound_for_https()), (self.state.http, settings.bound_for_http())];
+        let slot = |(found_as, port): (Option<FoundAs>, Result<_, _>)| {
+            let (listener, port) = (found_as?.hostname(self.served_as), port.ok()?);
+            let listener = if *owner == RuleSource::IngressDefault { HostPattern::Any } else { listener };
+            Some(HostTableKey::new(port, &listener, owner.clone(), self.served_as))
         };
         places.into_iter().filter_map(slot).collect()
     }
@@ -80,15 +80,17 @@ impl<'a> Compiler<'a> {
         let why = ingress.annotations.unserved.why_closed(settings.strict_annotations);
         let why = why.or_else(|| settings.live.ingress.closed_by.as_deref().map(Into::into));
         let why = why.or_else(|| super::risky(ingress, settings));
+        let name = format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into();
+        let limits = limits::of(ingress, &name, settings);
         let mut compiler = Self {
             host,
             ingress,
             id: Arc::new(paths::route_id(ingress)),
-            name: format!("{}/{}", ingress.meta.namespace(), ingress.meta.name()).into(),
+            name,
             policies: Finder::new(host.reader),
             messages: BTreeSet::new(),
             class: Classes::owner_of_ours(host.reader, ingress),
-            limits: limits::of(ingress, host.reader.settings()),
+            limits,
             basic_auth: None,
             closed: why.map(|why| BackendError::Closed(why.into())),
             counted: Counted::of(&ingress.meta.key, &host),
@@ -100,7 +102,7 @@ impl<'a> Compiler<'a> {
 
     /// Closes the Ingress at the host if another one protects the host.
     fn close_by_others(&mut self) {
-        let closer = self.host.state.closed.as_ref().and_then(|closed| closed.of(self.ingress));
+        let closer = self.host.state.special.closed.as_ref().and_then(|closed| closed.of(self.ingress));
         let other = closer.filter(|closer| closer.ingress != self.ingress.meta.key);
         let Some(Closer { ingress, by }) = other else { return };
         let text = format!(
@@ -279,6 +281,7 @@ impl<'a> Compiler<'a> {
         Site {
             annotations: &self.ingress.annotations,
             settings: self.host.reader.settings(),
+            common: &self.host.pools.common,
             class: self.class,
             has_tls: self.host.state.may_redirect(),
             app_root: self.app_root(),
@@ -297,7 +300,7 @@ impl<'a> Compiler<'a> {
             name: None,
             steps,
             backends,
-            timeouts: upstream::timeouts(&self.site()).boxed(),
+            timeouts: upstream::timeouts(&self.site()),
             retry: Some(upstream::retry(&self.site())),
             labels: None,
         }

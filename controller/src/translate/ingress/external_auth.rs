@@ -47,7 +47,7 @@ impl Compiler<'_> {
             Ok(auth) => Check::IngressAuth(Arc::new(auth)),
             Err(why) => {
                 let why = why.within("external authentication");
-                let closed = Check::Closed(why.text.as_str().into());
+                let closed = Check::Closed(Arc::new(why.text.as_str().into()));
                 self.refuse(
                     &format!("path {} of {}", place.text, self.host.host),
                     why.with("it is closed (503)"),

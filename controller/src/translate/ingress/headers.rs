@@ -50,7 +50,7 @@ impl Compiler<'_> {
                 Err(why) => {
                     let why = why.within("custom-headers");
                     let what = format!("path {} of {}", place.text, self.host.host);
-                    steps.push(Step::Check(Check::Closed(why.text.as_str().into())));
+                    steps.push(Step::Check(Check::Closed(Arc::new(why.text.as_str().into()))));
                     self.refuse(&what, why.with("it is closed (503)"));
                 }
             }

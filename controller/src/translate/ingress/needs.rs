@@ -44,7 +44,7 @@ pub fn ingress_patterns(
     served_as: &HostPattern,
 ) -> Vec<HostNeeds> {
     let Some(state) = listeners.at_host(reader, served_as) else { return Vec::new() };
-    let host = state.same_as.as_ref().unwrap_or(served_as);
+    let host = state.special.same_as.as_ref().unwrap_or(served_as);
     let mut ingresses: Vec<_> = state.ingresses.iter().filter_map(|key| reader.ingress(key)).collect();
     ingresses.sort_by_cached_key(|ingress| ingress.age());
     let (canaries, mains) = claims::split(&ingresses);
@@ -57,7 +57,7 @@ pub fn ingress_patterns(
         }
     }
     // A subject counts for the Ingress that has the annotation, whichever Ingresses of the host it applies to.
-    let subjects: BTreeMap<_, _> = match &state.client_auth {
+    let subjects: BTreeMap<_, _> = match &state.special.client_auth {
         Some(asked) => mains.iter().filter_map(|ingress| asked.of(ingress)?.with_subject()).collect(),
         None => BTreeMap::new(),
     };

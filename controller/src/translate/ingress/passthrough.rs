@@ -24,9 +24,9 @@ pub(super) fn stream(
     places: &[Place<'_>],
     compilers: &mut [Compiler<'_>],
 ) -> Option<(HostTableKey, Arc<Rule>)> {
-    let listener = host.state.https.as_ref()?;
+    let listener = host.state.https?.hostname(host.served_as);
     let port = host.reader.settings().bound_for_https().ok()?;
-    let slot = HostTableKey::new(port, listener, RuleSource::Ingress, host.served_as);
+    let slot = HostTableKey::new(port, &listener, RuleSource::Ingress, host.served_as);
     // An Ingress of another namespace does not get the connections of this one.
     let of_namespace =
         |place: &&Place<'_>| compilers[place.ingress].ingress.meta.namespace() == &*by.namespace;

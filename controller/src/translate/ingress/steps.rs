@@ -14,6 +14,7 @@ use portcullis_routing::{
 
 use super::{
     access, basic_auth,
+    common::CommonParts,
     compiler::Compiler,
     needs::Counted,
     paths::{Matched, Place},
@@ -33,6 +34,7 @@ use crate::{
 pub(super) struct Site<'a> {
     pub(super) annotations: &'a Annotations,
     pub(super) settings: &'a Settings,
+    pub(super) common: &'a CommonParts,
     /// Whose class the Ingress has.
     pub(super) class: ClassOwner,
     /// Whether the host is served over TLS, and one of its Ingresses asks for it.
@@ -69,9 +71,8 @@ impl Compiler<'_> {
         if place.path.is_some() {
             steps.push(Step::Endpoints);
             let hostname = self.ingress.annotations.upstream_vhost.host.clone();
-            steps.extend(
-                hostname.map(|hostname| Step::Rewrite(UrlRewrite { hostname: Some(hostname), path: None })),
-            );
+            let rewrite = hostname.map(|hostname| UrlRewrite { hostname: Some(hostname), path: None });
+            steps.extend(rewrite.map(|rewrite| Step::Rewrite(Box::new(rewrite))));
             steps.extend(self.rewrite(place)?);
             steps.extend(spool(&site));
             steps.extend(self.pace(&site));
@@ -113,7 +114,7 @@ impl Compiler<'_> {
 
     /// What the host asks of clients' certificates.
     fn client_certificate(&mut self) -> Result<Option<Step>, Fault> {
-        let Some(all) = &self.host.state.client_auth else { return Ok(None) };
+        let Some(all) = &self.host.state.special.client_auth else { return Ok(None) };
         let Some(of) = all.of(self.ingress) else { return Ok(None) };
         let ClientAuthOf { asked, authorities, .. } = of;
         if !all.is_verified(of) {

@@ -12,17 +12,15 @@ const UNLIMITED: u32 = 10;
 /// The most attempts of a request.
 const MOST: u32 = 100;
 
-pub(super) fn timeouts(site: &Site<'_>) -> Timeouts {
+pub(super) fn timeouts(site: &Site<'_>) -> Option<Arc<Timeouts>> {
     let (own, global) = both(site);
     let (own, global) = (own.timeouts, global.timeouts);
-    Timeouts {
-        own: OwnTimeouts {
-            connect: own.connect.or(global.connect),
-            send: own.send.or(global.send),
-            read: own.read.or(global.read),
-        },
-        ..Timeouts::default()
-    }
+    let own = OwnTimeouts {
+        connect: own.connect.or(global.connect),
+        send: own.send.or(global.send),
+        read: own.read.or(global.read),
+    };
+    site.common.timeouts(Timeouts { own, ..Timeouts::default() })
 }
 
 /// What most Ingresses have, once for all of them.
@@ -35,7 +33,7 @@ pub(super) fn default_retry() -> Arc<Retry> {
 
 pub(super) fn retry(site: &Site<'_>) -> Arc<Retry> {
     let retry = own_retry(site);
-    if retry == **DEFAULT { default_retry() } else { Arc::new(retry) }
+    if retry == **DEFAULT { default_retry() } else { site.common.retry(retry) }
 }
 
 fn own_retry(site: &Site<'_>) -> Retry {

@@ -14,7 +14,7 @@ fn host(name: &str) -> HostPattern {
 }
 
 /// The ages of two Ingresses: the one with the greater name is the older.
-fn ages() -> [Arc<Age>; 2] {
+fn ages() -> [Age; 2] {
     let text = "
 kind: Ingress
 metadata: { name: z }
@@ -25,7 +25,7 @@ metadata: { name: a }
 spec: { defaultBackend: { service: { name: web, port: { number: 80 } } } }
 ";
     let snapshot = crate::translate::testing::snapshot(text);
-    let mut ages: Vec<_> = snapshot.ingresses.values().map(|ingress| Arc::new(ingress.age())).collect();
+    let mut ages: Vec<_> = snapshot.ingresses.values().map(|ingress| ingress.age()).collect();
     ages.sort();
     ages.try_into().unwrap()
 }
@@ -65,11 +65,8 @@ fn the_oldest_ingress_says_how_requests_are_spread_and_the_youngest_which_cookie
         (says(canary()), says(sticky("other", None)), None, None, false),
     ] {
         let mut backends = IngressBackends::default();
-        let claim = |age: &Arc<Age>, what: &Claimed| Claim {
-            of: port("web"),
-            age: Arc::clone(age),
-            what: what.clone(),
-        };
+        let claim =
+            |age: &Age, what: &Claimed| Claim { of: port("web"), age: age.clone(), what: what.clone() };
         // Two hosts, in any order.
         backends.set_host(&host("b.test"), vec![claim(&younger, &of_younger)]);
         backends.set_host(&host("a.test"), vec![claim(&older, &of_older)]);
@@ -88,14 +85,14 @@ fn the_oldest_ingress_says_how_requests_are_spread_and_the_youngest_which_cookie
 fn the_oldest_canary_comes_first() {
     let [older, younger] = ages();
     let mut backends = IngressBackends::default();
-    let asks = |age: &Arc<Age>, name: &str| Claim {
+    let asks = |age: &Age, name: &str| Claim {
         of: port("web"),
-        age: Arc::clone(age),
-        what: Claimed::Canary(Alternative {
+        age: age.clone(),
+        what: Claimed::Canary(Box::new(Alternative {
             service: port(name),
             is_legacy: false,
             written_port: "80".into(),
-        }),
+        })),
     };
     let services = |backends: &IngressBackends| {
         let state = state(backends, "web");
@@ -115,7 +112,7 @@ fn the_oldest_canary_comes_first() {
 fn only_what_differs_is_a_fact_and_nothing_is_left_of_what_is_gone() {
     let [older, younger] = ages();
     let mut backends = IngressBackends::default();
-    let uses = |age: &Arc<Age>, what| vec![Claim { of: port("web"), age: Arc::clone(age), what }];
+    let uses = |age: &Age, what| vec![Claim { of: port("web"), age: age.clone(), what }];
     let set = |backends: &mut IngressBackends, name: &str, claims| {
         backends.set_host(&host(name), claims);
         backends.settle().len()

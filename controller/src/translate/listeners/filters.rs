@@ -63,7 +63,7 @@ impl ListenerFilters {
                 }
                 Err(invalid) => {
                     let error = FilterError::Invalid(invalid.clone());
-                    (Check::Closed(error.to_string().into()), Some(error))
+                    (Check::Closed(Arc::new(error.to_string())), Some(error))
                 }
             };
             match error {

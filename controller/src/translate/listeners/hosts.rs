@@ -169,7 +169,7 @@ impl Listeners {
         }
         let is_covered = |(host, state): &(&HostPattern, &IngressHost)| {
             let has_tls = suffix(host).and_then(|suffix| wildcards.get(suffix));
-            has_tls.is_some_and(|has_tls| state.tls_of.is_some() || (*has_tls && !state.tls))
+            has_tls.is_some_and(|has_tls| state.special.tls_of.is_some() || (*has_tls && !state.tls))
         };
         self.ingress.hosts.iter().filter(is_covered).map(|(host, _)| host.clone()).collect()
     }
@@ -219,9 +219,7 @@ impl Listeners {
                 self.touched.places.insert(place);
             }
             facts.extend((before != now).then(|| Fact::ListenerAt(host.clone())));
-            let served = |state: &Option<IngressHost>| {
-                state.as_ref().map(|state| (state.http.clone(), state.https.clone()))
-            };
+            let served = |state: &Option<IngressHost>| state.as_ref().map(|state| (state.http, state.https));
             if served(&before) != served(&now) {
                 let concerned = before.iter().chain(&now).flat_map(|state| &state.ingresses);
                 facts.extend(concerned.cloned().map(Fact::Outcome));
@@ -244,7 +242,8 @@ fn places_of<'s>(
     states: impl Iterator<Item = &'s IngressHost>,
 ) -> BTreeSet<Place> {
     let (http, https) = (settings.bound_for_http().ok(), settings.bound_for_https().ok());
-    let hostnames = states.flat_map(|state| [(http, state.http.clone()), (https, state.https.clone())]);
+    let found = states.flat_map(|state| [(http, state.http), (https, state.https)]);
+    let hostnames = found.map(|(port, found_as)| (port, found_as.map(|found_as| found_as.hostname(host))));
     // The default certificate is shown there if no Ingress has every host.
     let default = (https, (*host == HostPattern::Any).then_some(HostPattern::Any));
     hostnames.chain([default]).filter_map(|(port, hostname)| Some((port?, hostname?))).collect()

@@ -8,7 +8,9 @@ use std::{
 use portcullis_routing::{HostPattern, ListenerId, PortKey};
 use portcullis_tls::CipherPolicy;
 
-use super::{Closure, IngressHost, IngressSide, Listeners, client_auth::AskedByHost, closed, passthrough};
+use super::{
+    Closure, FoundAs, IngressHost, IngressSide, Listeners, client_auth::AskedByHost, closed, passthrough,
+};
 use crate::{
     facts::Fact,
     ir::{Ingress, ObjectKey},
@@ -144,16 +146,17 @@ pub(super) fn side(
         let tls = !ingress.tls.is_empty();
         for host in ingress.served_hosts() {
             let state = side.hosts.entry(host).or_default();
+            if state.ingresses.is_empty() {
+                // Most hosts have one, and a vector's first step would be room for four.
+                state.ingresses.reserve_exact(1);
+            }
             state.ingresses.push(ingress.meta.key.clone());
             let is_main = ingress.annotations.canary.is_none();
             state.tls |= tls && is_main;
             let is_first =
                 state.ingresses.first().is_some_and(|first| first.namespace == ingress.meta.key.namespace);
             if is_main && is_first {
-                let CipherPolicy { suites, server_order } = &ingress.annotations.ciphers;
-                let ciphers = &mut state.ciphers;
-                ciphers.suites = ciphers.suites.take().or_else(|| suites.clone());
-                ciphers.server_order = ciphers.server_order.or(*server_order);
+                state.add_ciphers(&ingress.annotations.ciphers);
             }
         }
     }
@@ -175,17 +178,23 @@ pub(super) fn side(
     name_aliases(ours, &mut side.hosts);
     let passing = passthrough::of_hosts(ours);
     for (host, state) in &mut side.hosts {
-        state.http = listener_hostname(listeners, settings.bound_for_http().ok(), host);
+        state.http = found_as(listeners, settings.bound_for_http().ok(), host);
         let https = settings.bound_for_https().ok();
-        state.https = listener_hostname(listeners, https, host);
+        state.https = found_as(listeners, https, host);
         state.https_is_others = https.is_some() && state.https.is_none();
-        let named = state.same_as.as_ref().unwrap_or(host);
-        state.closed = closures.get(named).cloned();
-        state.client_auth = asked.get(named).cloned();
+        let named = state.special.same_as.as_ref().unwrap_or(host);
         let is_shared = https.is_some_and(|https| listeners.holding(https, &same_name(host)).is_some());
         let first = passing.get(named).filter(|_| state.https.is_some() && !is_shared);
-        state.passthrough = first.map(|ingress| (*ingress).clone());
+        let (closed, client_auth) = (closures.get(named), asked.get(named));
+        if first.is_some() || closed.is_some() || client_auth.is_some() {
+            let (closed, client_auth) = (closed.cloned(), client_auth.cloned());
+            let passthrough = first.map(|ingress| (*ingress).clone());
+            let special = state.special.edit();
+            (special.closed, special.client_auth, special.passthrough) = (closed, client_auth, passthrough);
+        }
     }
+    // In full nodes: of a map that grew by insertions, half is empty.
+    side.hosts = std::mem::take(&mut side.hosts).into_iter().collect();
     for ingress in ours {
         let messages = beside_gateways(ingress, &side.hosts, listeners, settings);
         if !messages.is_empty() {
@@ -212,7 +221,7 @@ fn without_ciphers(
         let Some(suites) = &ingress.annotations.ciphers.suites else { continue };
         for (host, state) in ingress.served_hosts().into_iter().filter_map(|host| hosts.get_key_value(&host))
         {
-            if state.ciphers.suites.as_ref() != Some(suites) {
+            if state.special.ciphers.suites.as_ref() != Some(suites) {
                 let text = format!(
                     "ssl-ciphers has no effect at host {host}: an older Ingress or one of another namespace determines its cipher suites"
                 );
@@ -242,7 +251,7 @@ fn inherit_tls(ours: &[Arc<Ingress>], hosts: &mut BTreeMap<HostPattern, IngressH
         let wildcard = HostPattern::WildcardLabel(suffix.into());
         let first = state.ingresses.first().map(|first| &*first.namespace);
         if first.is_some() && wildcards.get(&wildcard).copied() == first {
-            (state.tls, state.tls_of) = (true, Some(wildcard));
+            (state.tls, state.special.edit().tls_of) = (true, Some(wildcard));
         }
     }
 }
@@ -264,39 +273,42 @@ fn name_aliases(ours: &[Arc<Ingress>], hosts: &mut BTreeMap<HostPattern, Ingress
     let named: BTreeSet<_> =
         ours.iter().flat_map(|ingress| ingress.rules.iter().map(|rule| &rule.host)).collect();
     for (alias, (_, host)) in aliases.into_iter().filter(|(alias, _)| !named.contains(alias)) {
-        let Some(IngressHost { ingresses, tls, tls_of, ciphers, .. }) = hosts.get(host).cloned() else {
+        let Some(IngressHost { ingresses, tls, mut special, .. }) = hosts.get(host).cloned() else {
             continue;
         };
-        let same_as = Some(host.clone());
-        hosts.insert(
-            alias.clone(),
-            IngressHost { ingresses, tls, tls_of, ciphers, same_as, ..Default::default() },
-        );
+        special.edit().same_as = Some(host.clone());
+        hosts.insert(alias.clone(), IngressHost { ingresses, tls, special, ..Default::default() });
     }
 }
 
-/// Returns the hostname under which a port finds an Ingress host: that of a Gateway's listener of the same name, if
-/// there is one. Returns `None` if that listener takes streams, because each of its streams goes to one of its routes
-/// as a whole.
-fn listener_hostname(
-    listeners: &Listeners,
-    port: Option<PortKey>,
-    host: &HostPattern,
-) -> Option<HostPattern> {
+/// Returns how a port finds an Ingress host: under the hostname of a Gateway's listener of the same name, if there is one.
+/// Returns `None` if that listener takes streams, because each of its streams goes to one of its routes as a whole.
+fn found_as(listeners: &Listeners, port: Option<PortKey>, host: &HostPattern) -> Option<FoundAs> {
     let same = same_name(host);
     match listeners.holding(port?, &same).map(|holding| &holding.point) {
-        Some(point) if point.takes_requests() => Some(same),
-        Some(_) => None,
-        None => Some(host.clone()),
+        Some(point) if !point.takes_requests() => None,
+        Some(_) if same != *host => Some(FoundAs::GatewayWildcard),
+        Some(_) | None => Some(FoundAs::Host),
     }
 }
 
 /// Returns the hostname of a Gateway's listener that is written like this Ingress host. `*` covers one label in an
 /// Ingress and any number of labels in a Gateway, but the names count as the same.
-fn same_name(host: &HostPattern) -> HostPattern {
+pub(super) fn same_name(host: &HostPattern) -> HostPattern {
     match host {
         HostPattern::WildcardLabel(suffix) => HostPattern::Wildcard(Arc::clone(suffix)),
         host => host.clone(),
+    }
+}
+
+impl IngressHost {
+    /// Adds the cipher suites of a younger Ingress, where none are named yet.
+    fn add_ciphers(&mut self, CipherPolicy { suites, server_order }: &CipherPolicy) {
+        if suites.is_some() || server_order.is_some() {
+            let ciphers = &mut self.special.edit().ciphers;
+            ciphers.suites = ciphers.suites.take().or_else(|| suites.clone());
+            ciphers.server_order = ciphers.server_order.or(*server_order);
+        }
     }
 }
 
@@ -323,7 +335,7 @@ impl IngressSide {
 
     /// Returns the Ingresses of hosts that `other` has at other ports or under another hostname, or not at all.
     fn moved_from<'s>(&'s self, other: &'s Self) -> impl Iterator<Item = &'s ObjectKey> {
-        let place = |state: &'s IngressHost| (&state.http, &state.https);
+        let place = |state: &IngressHost| (state.http, state.https);
         let moved = self.hosts.iter().filter(move |(host, state)| {
             other.hosts.get(*host).is_none_or(|other| place(other) != place(state))
         });
@@ -359,12 +371,12 @@ fn beside_gateways(
     let mut messages: Vec<_> = not_served(settings).into_values().map(Message::refused).collect();
     for host in ingress.served_hosts() {
         let Some(state) = all.get(&host) else { continue };
-        for (port, hostname) in [(settings.http_port, &state.http), (settings.https_port, &state.https)] {
+        for (port, found_as) in [(settings.http_port, state.http), (settings.https_port, state.https)] {
             let is_tls = port == settings.https_port;
-            let wanted = hostname.clone().unwrap_or_else(|| same_name(&host));
+            let wanted = found_as.map_or_else(|| same_name(&host), |found_as| found_as.hostname(&host));
             let bound = settings.bound(PortKey::tcp(port)).ok();
             let holding = bound.and_then(|bound| listeners.holding(bound, &wanted));
-            match (hostname, holding.map(|holding| &holding.point.id)) {
+            match (found_as, holding.map(|holding| &holding.point.id)) {
                 (Some(_), Some(id)) => {
                     messages.extend(shared_with(&host, port, id, is_tls, ingress.annotations.own_tls));
                 }

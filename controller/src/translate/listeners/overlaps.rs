@@ -5,28 +5,63 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_routing::{HostPattern, PortKey};
+use portcullis_routing::{HostPattern, ListenerId, PortKey};
 
 use super::FirstOf;
-use crate::translate::Place;
+use crate::{ir::ObjectKey, translate::Place};
 
-/// Members, each at a hostname of a port, and which of them are beneath each wide hostname. `K` is the order in which
-/// they are told.
-#[derive(Clone, Debug)]
-pub(super) struct Beneath<K, V> {
-    members: BTreeMap<Place, (K, V)>,
-    wide: BTreeMap<Place, BTreeMap<K, V>>,
+/// A member of [`Beneath`].
+pub(super) trait Member: PartialEq + Clone {
+    /// The order in which members are told; of each, another one.
+    type Order: Ord + Clone;
+
+    fn order(&self, place: &Place) -> Self::Order;
 }
 
-impl<K, V> Default for Beneath<K, V> {
+/// A listener with TLS, in the order of precedence of the objects.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ByAge {
+    /// The object, and the place of the listener there.
+    pub(super) order: (ObjectKey, usize),
+    pub(super) id: Arc<ListenerId>,
+}
+
+/// A host of Ingresses, in the order of the hostnames. It takes no memory beside its place, as there are thousands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ByHostname;
+
+/// Members, each at a hostname of a port, and which of them are beneath each wide hostname.
+#[derive(Clone, Debug)]
+pub(super) struct Beneath<M: Member> {
+    members: BTreeMap<Place, M>,
+    wide: BTreeMap<Place, BTreeMap<M::Order, M>>,
+}
+
+impl Member for ByAge {
+    type Order = (ObjectKey, usize);
+
+    fn order(&self, _: &Place) -> Self::Order {
+        self.order.clone()
+    }
+}
+
+impl Member for ByHostname {
+    type Order = HostPattern;
+
+    fn order(&self, (_, hostname): &Place) -> HostPattern {
+        hostname.clone()
+    }
+}
+
+impl<M: Member> Default for Beneath<M> {
     fn default() -> Self {
         Self { members: BTreeMap::new(), wide: BTreeMap::new() }
     }
 }
 
-impl<K: Ord + Clone, V: PartialEq + Clone> Beneath<K, V> {
+impl<M: Member> Beneath<M> {
     /// Sets the member at a place; returns whether it is another one than before.
-    pub(super) fn set(&mut self, place: &Place, member: Option<(K, V)>) -> bool {
+    pub(super) fn set(&mut self, place: &Place, member: Option<M>) -> bool {
         let before = match &member {
             Some(member) => self.members.insert(place.clone(), member.clone()),
             None => self.members.remove(place),
@@ -37,8 +72,8 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Beneath<K, V> {
         let (port, host) = place;
         for above in above(host) {
             let Some(beneath) = self.wide.get_mut(&(*port, above)) else { continue };
-            before.as_ref().map(|(order, _)| beneath.remove(order));
-            member.clone().map(|(order, value)| beneath.insert(order, value));
+            before.as_ref().map(|member| beneath.remove(&member.order(place)));
+            member.clone().map(|member| beneath.insert(member.order(place), member));
         }
         true
     }
@@ -52,13 +87,13 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Beneath<K, V> {
             let of_port =
                 self.members.range((*port, HostPattern::Any)..).take_while(|((of, _), _)| of == port);
             let beneath = of_port.filter(|((_, host), _)| host != wide && wide.covers(host));
-            let beneath = beneath.map(|(_, member)| member.clone()).collect();
+            let beneath = beneath.map(|(place, member)| (member.order(place), member.clone())).collect();
             self.wide.insert(place.clone(), beneath);
         }
     }
 
     /// Returns the member at a place.
-    pub(super) fn get(&self, place: &Place) -> Option<&(K, V)> {
+    pub(super) fn get(&self, place: &Place) -> Option<&M> {
         self.members.get(place)
     }
 
@@ -68,7 +103,7 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Beneath<K, V> {
     }
 
     /// Returns the members beneath a place, in their order.
-    pub(super) fn beneath(&self, place: &Place) -> impl Iterator<Item = (&K, &V)> {
+    pub(super) fn beneath(&self, place: &Place) -> impl Iterator<Item = (&M::Order, &M)> {
         self.wide.get(place).into_iter().flatten()
     }
 
@@ -83,13 +118,17 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Beneath<K, V> {
     }
 
     /// Returns the members that have hosts in common with a place: those above it and those beneath it.
-    pub(super) fn overlaps(&self, place: &Place) -> FirstOf<V> {
-        let above = self.above(place).filter_map(|above| self.members.get(&above));
-        let mut all: Vec<_> = above.map(|(order, value)| (order, value)).collect();
+    pub(super) fn overlaps(&self, place: &Place) -> FirstOf<M> {
+        let above = self.above(place).filter_map(|above| {
+            let member = self.members.get(&above)?;
+            Some((member.order(&above), member))
+        });
+        let mut all: Vec<_> = above.collect();
         let count = all.len() + self.count(place);
-        all.extend(self.beneath(place).take(FirstOf::<V>::KEPT));
-        all.sort_by_key(|(order, _)| *order);
-        let first = all.into_iter().take(FirstOf::<V>::KEPT).map(|(_, value)| value.clone());
+        let beneath = self.beneath(place).map(|(order, member)| (order.clone(), member));
+        all.extend(beneath.take(FirstOf::<M>::KEPT));
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let first = all.into_iter().take(FirstOf::<M>::KEPT).map(|(_, member)| member.clone());
         FirstOf { first: first.collect(), count }
     }
 }
@@ -123,6 +162,14 @@ mod tests {
 
     const PORTS: std::ops::Range<u16> = 80..82;
 
+    impl Member for u8 {
+        type Order = Self;
+
+        fn order(&self, _: &Place) -> Self {
+            *self
+        }
+    }
+
     fn edits() -> impl Strategy<Value = Vec<((u16, HostPattern), Option<u8>, bool)>> {
         let name = "([ab]\\.){0,3}[ab]";
         let host = prop_oneof![
@@ -137,14 +184,14 @@ mod tests {
     proptest! {
         #[test]
         fn overlaps_are_those_that_a_look_at_all_finds(edits in edits()) {
-            let mut beneath = Beneath::<u8, u8>::default();
+            let mut beneath = Beneath::<u8>::default();
             let (mut plain, mut wide) = (BTreeMap::new(), BTreeSet::new());
             for ((port, host), order, is_wide) in edits {
                 let place = (PortKey::tcp(port), host);
                 // As listeners, each member has an order of its own.
                 let order = order.filter(|order| plain.iter().all(|(other, known)| *other == place || known != order));
                 let before = plain.get(&place).copied();
-                prop_assert_eq!(beneath.set(&place, order.map(|order| (order, order))), before != order);
+                prop_assert_eq!(beneath.set(&place, order), before != order);
                 match order {
                     Some(order) => plain.insert(place.clone(), order),
                     None => plain.remove(&place),

@@ -45,7 +45,7 @@ pub(super) fn messages(
         let (key, asks) = (&ingress.meta.key, ingress.annotations.passthrough.is_on);
         for host in ingress.hosts() {
             let Some(state) = hosts.get(&host).filter(|state| state.https.is_some()) else { continue };
-            let message = match &state.passthrough {
+            let message = match &state.special.passthrough {
                 Some(by) if by != key => Message::note(format!(
                     "host {host}: TLS is passed through by {by} (ssl-passthrough); this Ingress serves only plain HTTP"
                 )),

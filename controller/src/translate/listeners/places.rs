@@ -38,7 +38,7 @@ pub(super) struct IngressPort {
 pub(super) struct IngressPlace {
     pub(super) id: Arc<ListenerId>,
     /// How TLS is terminated, unless a Gateway's listener has the hostname.
-    pub(super) shown: Option<tls::Shown>,
+    pub(super) shown: Option<Arc<tls::Shown>>,
     /// What it takes, unless a Gateway's listener has the hostname: streams of TLS are passed through.
     pub(super) traffic: Traffic,
     /// HSTS of responses to requests that no rule matches.
@@ -77,20 +77,24 @@ impl IngressPlaces {
             let has_default = tls_of(&HostPattern::Any) != Some(&TlsMode::Passthrough);
             tls::choose(reader, certificates, ingresses, side, reads, of_gateway, has_default)
         });
-        let hsts = settings.hsts(ClassOwner::Own).map(Arc::new);
+        let hsts = settings.hsts(ClassOwner::Own);
+        let mut hosts = Vec::with_capacity(2 * side.hosts.len());
         for (host, state) in &side.hosts {
             let id = Arc::new(ListenerId::ingress(host.clone()));
-            for (port, hostname, is_tls) in [(http, &state.http, false), (https, &state.https, true)] {
-                if let (Some(port), Some(hostname)) = (port, hostname) {
-                    let shown = if is_tls { shown.remove(hostname) } else { None };
-                    let is_passed_through = is_tls && state.passthrough.is_some();
+            for (port, found_as, is_tls) in [(http, state.http, false), (https, state.https, true)] {
+                if let (Some(port), Some(found_as)) = (port, found_as) {
+                    let hostname = found_as.hostname(host);
+                    let shown = if is_tls { shown.remove(&hostname) } else { None };
+                    let is_passed_through = is_tls && state.special.passthrough.is_some();
                     let traffic = if is_passed_through { Traffic::Streams } else { Traffic::Requests };
                     let hsts = hsts.clone().filter(|_| is_tls);
                     let place = IngressPlace { id: Arc::clone(&id), shown, traffic, hsts };
-                    places.hosts.insert((port, hostname.clone()), place);
+                    hosts.push(((port, hostname), place));
                 }
             }
         }
+        // In full nodes: of a map that grew by insertions, half is empty.
+        places.hosts.append(&mut hosts.into_iter().collect());
         // Whoever names a host that nobody has is shown the default certificate, and then a 404.
         if let (Some(https), Some(default)) = (https, shown.remove(&HostPattern::Any)) {
             let id = Arc::new(ListenerId::ingress(HostPattern::Any));

@@ -9,11 +9,12 @@ use foldhash::fast::RandomState;
 use portcullis_routing::{HostPattern, PortKey, TlsMode};
 use portcullis_tls::{CipherPolicy, ClientAuth, Termination};
 
-use super::{ListenerPlan, ListenerState, Listeners, Mode, PortPlan, Traffic, tls::Shown};
-use crate::{
-    ir::ObjectKey,
-    translate::{Place, Settings},
+use super::{
+    GatewayPart, ListenerPlan, ListenerState, Listeners, Mode, PortPlan, Traffic,
+    overlaps::{ByAge, ByHostname},
+    tls::Shown,
 };
+use crate::translate::{Place, Settings};
 
 impl Listeners {
     /// Brings one place up to date, and marks the objects that it concerns.
@@ -74,22 +75,23 @@ impl Listeners {
             return of_ingress;
         };
         let Mode { protocol: _, tls, traffic } = point.mode.clone()?;
-        let (gateway, filters) = (Some(Arc::clone(&point.id)), Arc::clone(&filters.checks));
-        Some(ListenerPlan { tls, traffic, gateway, filters, ..of_ingress.unwrap_or(empty) })
+        let gateway = GatewayPart { id: Arc::clone(&point.id), filters: Arc::clone(&filters.checks) };
+        let gateway = Some(Box::new(gateway));
+        Some(ListenerPlan { tls, traffic, gateway, ..of_ingress.unwrap_or(empty) })
     }
 
     /// A listener without any certificate stands there too, so that its hosts are not taken for those of another one.
-    fn shown_at(&self, place: &Place) -> Option<Shown> {
+    fn shown_at(&self, place: &Place) -> Option<Arc<Shown>> {
         let (port, hostname) = place;
         let of_listener = self.holding(*port, hostname).filter(|listener| listener.certificates.is_some());
         match of_listener {
             Some(listener) => {
                 let mode = listener.point.mode.as_ref();
-                Some(Shown {
+                Some(Arc::new(Shown {
                     certificates: listener.usable_certificates().cloned().collect(),
                     client_auth: mode.and_then(|mode| mode.tls.client_auth()).cloned().unwrap_or_default(),
                     ciphers: CipherPolicy::default(),
-                })
+                }))
             }
             None => self.places.hosts.get(place)?.shown.clone(),
         }
@@ -104,19 +106,19 @@ impl Listeners {
             |listener: &&ListenerState| listener.certificates.is_some() && listener.point.takes_requests();
         let of_tls =
             self.holding(*port, hostname).filter(ends_tls).map(|listener| Arc::clone(&listener.point.id));
-        let of_tls = holder.clone().zip(of_tls);
+        let of_tls = holder.clone().zip(of_tls).map(|(order, id)| ByAge { order, id });
         let mut concerned: Vec<_> = holder.iter().map(|(owner, _)| owner.clone()).collect();
         let is_wide_tls = is_wide && of_tls.is_some();
         if self.tls.set(place, of_tls) {
-            let owner = |(owner, _): &(ObjectKey, usize)| owner.clone();
+            let owner = |member: &ByAge| member.order.0.clone();
             let above = self.tls.above(place).filter_map(|above| self.tls.get(&above));
-            concerned.extend(above.map(|(order, _)| owner(order)));
-            concerned.extend(self.tls.beneath(place).map(|(order, _)| owner(order)));
+            concerned.extend(above.map(owner));
+            concerned.extend(self.tls.beneath(place).map(|(_, member)| owner(member)));
             self.tls.set_wide(place, is_wide_tls);
-            concerned.extend(self.tls.beneath(place).map(|(order, _)| owner(order)));
+            concerned.extend(self.tls.beneath(place).map(|(_, member)| owner(member)));
         }
         self.ingress_hosts.set_wide(place, is_wide && holder.is_some());
-        let of_ingress = plan.filter(|plan| plan.gateway.is_none()).map(|_| (hostname.clone(), ()));
+        let of_ingress = plan.filter(|plan| plan.gateway.is_none()).map(|_| ByHostname);
         if self.ingress_hosts.set(place, of_ingress) {
             let above = self.ingress_hosts.above(place);
             let holders = above.filter_map(|(port, hostname)| self.claims.holder(port, &hostname));
@@ -126,8 +128,8 @@ impl Listeners {
     }
 
     /// Returns whether TLS is terminated differently than before.
-    fn set_termination(&mut self, (port, hostname): &Place, shown: Option<Shown>) -> bool {
-        let now = shown.map(|shown| self.terminations.share(shown));
+    fn set_termination(&mut self, (port, hostname): &Place, shown: Option<Arc<Shown>>) -> bool {
+        let now = shown.map(|shown| self.terminations.share(&shown));
         let before = self.certificates.ports.get(port).and_then(|of_port| of_port.listeners.get(hostname));
         if before.map(Arc::as_ptr) == now.as_ref().map(Arc::as_ptr) {
             return false;
@@ -171,13 +173,15 @@ pub(super) struct Terminations(HashMap<Same, Weak<Termination>, RandomState>);
 type Same = (Box<[usize]>, ClientAuth, CipherPolicy);
 
 impl Terminations {
-    fn share(&mut self, Shown { certificates, client_auth, ciphers }: Shown) -> Arc<Termination> {
+    fn share(&mut self, Shown { certificates, client_auth, ciphers }: &Shown) -> Arc<Termination> {
         // The addresses of certificates are theirs as long as the termination lives, which holds them.
         let addresses = certificates.iter().map(|certificate| Arc::as_ptr(certificate).addr());
         let same = (addresses.collect(), client_auth.clone(), ciphers.clone());
         if let Some(known) = self.0.get(&same).and_then(Weak::upgrade) {
             return known;
         }
+        let (certificates, client_auth, ciphers) =
+            (certificates.clone(), client_auth.clone(), ciphers.clone());
         let made = Arc::new(Termination { certificates, client_auth, ciphers });
         self.0.insert(same, Arc::downgrade(&made));
         made

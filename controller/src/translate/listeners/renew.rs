@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_routing::{HostPattern, ListenerId, PortKey};
+use portcullis_routing::{HostPattern, PortKey};
 use portcullis_tls::Certificates;
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     entrance::{self, ByNamespace, Taken},
     gateways,
     named::Named,
-    overlaps::Beneath,
+    overlaps::{Beneath, ByAge, ByHostname},
     places::IngressPlaces,
     plan::Terminations,
     states::Owner,
@@ -51,9 +51,9 @@ pub struct Listeners {
     pub(super) named: Named,
     /// The listeners that terminate TLS for requests. Clients send requests for other hosts over the same connection;
     /// streams are of one host.
-    pub(super) tls: Beneath<(ObjectKey, usize), Arc<ListenerId>>,
+    pub(super) tls: Beneath<ByAge>,
     /// The hosts that Ingresses alone have, beneath the listeners of Gateways.
-    pub(super) ingress_hosts: Beneath<HostPattern, ()>,
+    pub(super) ingress_hosts: Beneath<ByHostname>,
     /// The number of ListenerSets of each Gateway that are accepted.
     attached_sets: BTreeMap<ObjectKey, u32>,
     pub(super) terminations: Terminations,
@@ -260,9 +260,10 @@ impl Listeners {
         let Some(bound) = point.bound().filter(|_| point.served) else { return };
         let place = (bound, point.hostname.clone());
         let is_tls = self.tls.get(&place).is_some();
-        let overlaps = if is_tls { self.tls.overlaps(&place) } else { FirstOf::default() };
+        let FirstOf { first, count } = if is_tls { self.tls.overlaps(&place) } else { FirstOf::default() };
+        let overlaps = FirstOf { first: first.into_iter().map(|member| member.id).collect(), count };
         let mut before = FirstOf::default();
-        self.ingress_hosts.beneath(&place).for_each(|(host, ())| before.add(|| host.clone()));
+        self.ingress_hosts.beneath(&place).for_each(|(host, _)| before.add(|| host.clone()));
         if self.places.hosts.contains_key(&place) {
             owner.listener_mut(index).ingress_behind = true;
         }

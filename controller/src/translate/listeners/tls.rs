@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// How TLS is terminated on a port, by the hostname under which the port finds a listener.
-pub(super) type ShownHosts = BTreeMap<HostPattern, Shown>;
+pub(super) type ShownHosts = BTreeMap<HostPattern, Arc<Shown>>;
 
-/// How TLS is terminated for a hostname.
-#[derive(Clone, Debug)]
+/// How TLS is terminated for a hostname. Neighbours that are equal share it.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shown {
     /// The certificates that clients are shown.
     pub(super) certificates: Vec<Arc<Certificate>>,
@@ -44,13 +44,14 @@ pub(super) fn choose(
     let default = default_certificate(reader, certificates);
     let own = Own::of(reader, certificates, ingresses, side, reads);
     let mut dark = BTreeSet::new();
+    let mut last: Option<Arc<Shown>> = None;
     for (host, state) in &mut side.hosts {
-        let Some(hostname) = state.https.clone() else { continue };
-        if of_gateway(&hostname) || state.passthrough.is_some() {
+        let Some(hostname) = state.https.map(|found_as| found_as.hostname(host)) else { continue };
+        if of_gateway(&hostname) || state.special.passthrough.is_some() {
             continue;
         }
         // Another name of a host is shown its certificate.
-        let named = state.same_as.as_ref().unwrap_or(host);
+        let named = state.special.same_as.as_ref().unwrap_or(host);
         let chosen = own.of_host(named, own.inherited(state), default.as_ref());
         if chosen.is_empty() {
             state.https = None;
@@ -58,18 +59,20 @@ pub(super) fn choose(
                 dark.insert(host.clone());
             }
         } else {
-            let client_auth = state.client_auth.as_ref().map(|asked| asked.policy());
+            let client_auth = state.special.client_auth.as_ref().map(|asked| asked.policy());
             let client_auth = client_auth.unwrap_or_default();
-            let ciphers = state.ciphers.clone();
-            shown.insert(hostname, Shown { certificates: chosen, client_auth, ciphers });
+            let ciphers = state.special.ciphers.clone();
+            let now = Shown { certificates: chosen, client_auth, ciphers };
+            let now = last.take().filter(|last| **last == now).unwrap_or_else(|| Arc::new(now));
+            last = Some(Arc::clone(&now));
+            shown.insert(hostname, now);
         }
     }
     // A client that names a host without a listener is shown the default certificate.
     if let Some(default) = default.filter(|_| has_default && !of_gateway(&HostPattern::Any)) {
-        let shown_default = || Shown {
-            certificates: vec![default],
-            client_auth: ClientAuth::Unasked,
-            ciphers: CipherPolicy::default(),
+        let shown_default = || {
+            let (client_auth, ciphers) = (ClientAuth::Unasked, CipherPolicy::default());
+            Arc::new(Shown { certificates: vec![default], client_auth, ciphers })
         };
         shown.entry(HostPattern::Any).or_insert_with(shown_default);
     }
@@ -177,7 +180,7 @@ impl Own {
 
     /// The certificate of the wildcard host that covers a host, if it is one of the namespace.
     fn inherited(&self, state: &IngressHost) -> Option<&Arc<Certificate>> {
-        let (ingress, certificate) = self.hosts.get(state.tls_of.as_ref()?)?;
+        let (ingress, certificate) = self.hosts.get(state.special.tls_of.as_ref()?)?;
         let first = state.ingresses.first()?;
         (ingress.namespace == first.namespace).then_some(certificate)
     }

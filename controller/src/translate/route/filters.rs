@@ -32,10 +32,10 @@ pub(super) fn compile<'f>(
         let (name, step) = match filter {
             RouteFilter::RequestHeaders(f) => ("RequestHeaderModifier", Step::RequestHeaders(f.clone())),
             RouteFilter::ResponseHeaders(f) => ("ResponseHeaderModifier", Step::ResponseHeaders(f.clone())),
-            RouteFilter::Redirect(f) => ("RequestRedirect", Step::Redirect(f.clone())),
-            RouteFilter::Rewrite(f) => ("URLRewrite", Step::Rewrite(f.clone())),
+            RouteFilter::Redirect(f) => ("RequestRedirect", Step::Redirect(Box::new(f.clone()))),
+            RouteFilter::Rewrite(f) => ("URLRewrite", Step::Rewrite(Box::new(f.clone()))),
             RouteFilter::Cors(f) => ("CORS", Step::Cors(Box::new(f.clone()))),
-            RouteFilter::Mirror(f) => ("RequestMirror", Step::Mirror(resolve.mirror(f))),
+            RouteFilter::Mirror(f) => ("RequestMirror", Step::Mirror(Box::new(resolve.mirror(f)))),
             RouteFilter::ExternalAuth(f) => {
                 let auth = resolve.external_auth(f);
                 ("ExternalAuth", Step::Check(Check::ExternalAuth(Arc::new(auth))))

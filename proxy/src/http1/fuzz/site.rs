@@ -123,7 +123,7 @@ fn changes() -> Steps {
     let removed = [HeaderName::from_static(REMOVED)];
     let headers = HeaderModifier::new([header(SET)], [header(ADDED)], removed).expect("they may be changed");
     let rewrite = UrlRewrite { hostname: Some(HOST.into()), path: Some(PathRewrite::Full(PATH.into())) };
-    Steps::new([Step::RequestHeaders(headers), Step::Rewrite(rewrite)])
+    Steps::new([Step::RequestHeaders(headers), Step::Rewrite(Box::new(rewrite))])
 }
 
 /// What serves all of them.

@@ -20,7 +20,7 @@ fn filter(name: &str) -> Check {
 }
 
 fn closed() -> Check {
-    Check::Closed("no such filter".into())
+    Check::Closed(Arc::new("no such filter".into()))
 }
 
 fn missing() -> Check {
@@ -49,7 +49,7 @@ fn entry(prefix: &str, tenant: Option<&str>, to: &str, steps: impl IntoIterator<
         path: None,
         status: StatusCode::FOUND,
     };
-    let steps = steps.into_iter().chain([Step::Redirect(redirect)]);
+    let steps = steps.into_iter().chain([Step::Redirect(Box::new(redirect))]);
     let precedence = Precedence::of(&route_match, 0, "n/r".into(), (0, 0));
     Entry { route_match: Arc::new(route_match), precedence, rule: Arc::new(rule(steps, [])) }
 }

@@ -18,7 +18,7 @@ fn only(address: &str) -> Step {
 
 fn list(address: &str, satisfy: Satisfy) -> Step {
     let networks: Networks = [(address.parse::<IpAddr>().unwrap(), 32)].into_iter().collect();
-    Step::AccessList(Box::new(AccessList { deny: None, allow: Some(Arc::new(networks)), satisfy }))
+    Step::AccessList(Arc::new(AccessList { deny: None, allow: Some(Arc::new(networks)), satisfy }))
 }
 
 fn of(client: &str) -> Connection<'static> {
@@ -49,7 +49,7 @@ fn redirects_and_missing_endpoints_come_before_the_list() {
         (vec![only("10.0.0.1"), Step::Endpoints], none(), "503 the backend has no ready endpoint"),
         (vec![only("10.0.0.1"), Step::Endpoints], ready(), REFUSED),
         // A Gateway's redirect is no backend's answer: nobody gets it who is not admitted.
-        (vec![only("10.0.0.1"), Step::Redirect(redirect())], ready(), REFUSED),
+        (vec![only("10.0.0.1"), Step::Redirect(Box::new(redirect()))], ready(), REFUSED),
     ] {
         let table = table(rule(steps, [backend]));
         assert_eq!(with_target(&table, &Method::GET, "/", of("10.0.0.2")), want);

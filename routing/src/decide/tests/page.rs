@@ -26,7 +26,7 @@ fn pages(by: Result<Endpoints, BackendError>) -> Step {
 fn only(address: &str) -> Step {
     let networks: Networks = [(address.parse::<IpAddr>().unwrap(), 32)].into_iter().collect();
     let allow = Some(Arc::new(networks));
-    Step::AccessList(Box::new(AccessList { deny: None, allow, satisfy: Satisfy::All }))
+    Step::AccessList(Arc::new(AccessList { deny: None, allow, satisfy: Satisfy::All }))
 }
 
 fn empty() -> Result<Endpoints, BackendError> {
