@@ -25,11 +25,14 @@ pub(crate) struct Socket {
     early: Option<Box<Early>>,
 }
 
-/// Bytes that were read before it was known how to serve the connection.
-#[derive(Debug)]
+/// What the next reads return.
+#[derive(Debug, Default)]
 struct Early {
+    /// Bytes that were read before it was known how to serve the connection.
     bytes: Vec<u8>,
     read: usize,
+    /// An error that is still to be reported.
+    error: Option<io::Error>,
 }
 
 impl Socket {
@@ -39,7 +42,12 @@ impl Socket {
 
     /// A socket from which these bytes have been read already. Reads return them first.
     pub(crate) fn with_early(tcp: TcpStream, limit: Duration, bytes: Vec<u8>) -> Self {
-        Self { early: Some(Box::new(Early { bytes, read: 0 })), ..Self::new(tcp, limit) }
+        Self { early: Some(Box::new(Early { bytes, ..Early::default() })), ..Self::new(tcp, limit) }
+    }
+
+    /// Has the next read fail.
+    pub(super) fn fail_with(&mut self, error: io::Error) {
+        self.early.get_or_insert_default().error = Some(error);
     }
 
     /// Changes how long the client may take no bytes before writes fail.
@@ -93,10 +101,14 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         };
         let rest = &early.bytes[early.read..];
+        if let Some(error) = early.error.take_if(|_| rest.is_empty()) {
+            this.early = None;
+            return Poll::Ready(Err(error));
+        }
         let taken = rest.len().min(buf.remaining());
         buf.put_slice(&rest[..taken]);
         early.read += taken;
-        if early.read == early.bytes.len() {
+        if early.read == early.bytes.len() && early.error.is_none() {
             this.early = None;
         }
         Poll::Ready(Ok(()))

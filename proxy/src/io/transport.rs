@@ -45,12 +45,9 @@ impl Transport {
         }
     }
 
-    /// Whether TLS holds no bytes, and the runtime knows of none in the socket: a read would give nothing yet. Wakes the task when
-    /// that changes. It takes a fraction of what such a read takes.
+    /// Whether a read would certainly give nothing yet. Wakes the task when that changes.
     pub(super) fn lacks_bytes(&self, cx: &mut Context<'_>) -> bool {
-        let Self::Tls(tls) = self else { return false };
-        let (socket, session) = tls.get_ref();
-        session.wants_read() && socket.poll_readable(cx).is_pending()
+        matches!(self, Self::Tls(tls) if lacks_bytes(tls, cx))
     }
 
     /// The socket under it.
@@ -142,10 +139,44 @@ impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, buf),
+            Self::Tls(tls) => poll_read_tls(tls, cx, buf),
             Self::Gone => Poll::Ready(Err(gone())),
         }
     }
+}
+
+/// Reads as much as fits of what has come. Other than tokio-rustls, it asks the runtime whether there is more, and does not
+/// find out by a read that gives nothing.
+fn poll_read_tls(
+    tls: &mut TlsStream<Socket>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buf.filled().len();
+    loop {
+        let data = match Pin::new(&mut *tls).poll_fill_buf(cx) {
+            Poll::Ready(Ok(data)) => data,
+            nothing if buf.filled().len() == before => return nothing.map_ok(|_| ()),
+            Poll::Ready(Err(error)) => {
+                tls.get_mut().0.fail_with(error);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending => return Poll::Ready(Ok(())),
+        };
+        let n = data.len().min(buf.remaining());
+        buf.put_slice(&data[..n]);
+        Pin::new(&mut *tls).consume(n);
+        if n == 0 || buf.remaining() == 0 || lacks_bytes(tls, cx) {
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+/// Whether rustls holds no bytes, and the runtime knows of none in the socket: a read would give nothing yet. Wakes the task when
+/// that changes. It takes a fraction of what such a read takes.
+fn lacks_bytes(tls: &TlsStream<Socket>, cx: &mut Context<'_>) -> bool {
+    let (socket, session) = tls.get_ref();
+    session.wants_read() && socket.poll_readable(cx).is_pending()
 }
 
 impl AsyncWrite for Transport {
@@ -285,6 +316,34 @@ mod tests {
             let _ = session.reader().read_to_end(&mut got);
         }
         assert!(got == frames.concat());
+    }
+
+    /// Waits until so many bytes have come.
+    async fn until_come(transport: &Transport, count: usize) {
+        while transport.tcp().unwrap().peek(&mut vec![0; count]).await.unwrap() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_read_at_once_and_an_error_after_it() {
+        let (server, mut client) = pair().await;
+        let mut transport = Transport::Tls(Box::new(server));
+        const OVERHEAD: usize = 5 + 1 + 16;
+        for part in [&[1; 100][..], &[2; 5000], &[3; 7]] {
+            client.write_all(part).await.unwrap();
+        }
+        until_come(&transport, 3 * OVERHEAD + 5107).await;
+        let mut room = [0; 8000];
+        assert_eq!(transport.read(&mut room).await.unwrap(), 5107);
+        assert!(room[..100] == [1; 100] && room[100..5100] == [2; 5000] && room[5100..5107] == [3; 7]);
+        // As many bytes as rustls reads from the socket at a time, so that it does not see the error together with the record.
+        const READ: usize = 4096;
+        client.write_all(&[4; READ - OVERHEAD]).await.unwrap();
+        client.get_mut().0.write_all(b"no record of TLS").await.unwrap();
+        until_come(&transport, READ + 16).await;
+        assert_eq!(transport.read(&mut room).await.unwrap(), READ - OVERHEAD);
+        assert_eq!(transport.read(&mut room).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[tokio::test]
