@@ -15,11 +15,11 @@ pub struct Service {
     pub meta: Meta,
     pub cluster_ips: ClusterIps,
     pub ports: Box<[ServicePort]>,
-    /// `None` if it has nothing of it.
+    /// `None` for most Services, which have none of these.
     pub special: Option<Box<SpecialService>>,
 }
 
-/// What few Services have. Boxed there, as there are thousands of Services.
+/// Parts that few Services have. They are boxed, because a cluster can have thousands of Services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecialService {
     /// The DNS name of an ExternalName Service; every other type resolves to its EndpointSlices.
@@ -75,7 +75,7 @@ impl ClusterIps {
 }
 
 impl SpecialService {
-    /// Returns it as a Service has it.
+    /// Returns the value for [`Service::special`]: `None` if all parts are absent.
     pub fn boxed(self) -> Option<Box<Self>> {
         let nothing = Self { external_name: None, proxy_protocol: Ok(None), gateway: None };
         (self != nothing).then(|| Box::new(self))

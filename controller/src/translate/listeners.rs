@@ -8,7 +8,7 @@
 //! states.rs    a Gateway or a ListenerSet, in the order of precedence
 //! entrance.rs  what namespaces may take of the shared addresses
 //! conflicts.rs which listener has a port and a hostname: that of the oldest object
-//! host.rs      what is known of a host of Ingresses
+//! host.rs      the state of one host of the Ingresses
 //! hosts.rs     the hosts of Ingresses, kept up to date
 //! named.rs     which Ingresses name which hosts
 //! ingress.rs   those hosts, with or without TLS
@@ -348,7 +348,7 @@ pub struct ListenerPlan {
     pub hsts: Option<Arc<HeaderValue>>,
 }
 
-/// What a listener of the table has of a Gateway's listener.
+/// The part of a table's listener that comes from a listener of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayPart {
     pub id: Arc<ListenerId>,

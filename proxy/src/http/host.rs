@@ -23,7 +23,7 @@ impl<'r> Host<'r> {
     /// # Errors
     /// What the client is told where there is no valid host.
     pub(crate) fn of(head: &'r RequestHeader) -> Result<Self, &'static str> {
-        // Comparing few names costs less than looking one up. Most HTTP/2 requests have no such header.
+        // With a few headers, comparing their names costs less than a hash lookup. Most HTTP/2 requests have no Host.
         let mut fields =
             head.headers.iter().filter(|(name, _)| *name == header::HOST).map(|(_, value)| value);
         let (field, authority) = (fields.next(), head.uri.authority());

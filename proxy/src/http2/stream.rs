@@ -88,7 +88,7 @@ impl Stream {
     ) -> Result<(), h2::Error> {
         let mut head = Response::new(());
         (*head.status_mut(), *head.headers_mut()) = (status, headers);
-        // Comparing few names costs less than looking one up.
+        // With a few headers, comparing their names costs less than a hash lookup.
         if !head.headers().keys().any(|name| name == header::DATE) {
             head.headers_mut().insert(header::DATE, clock::with_date(HeaderValue::clone));
         }

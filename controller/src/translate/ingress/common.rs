@@ -17,7 +17,7 @@ pub struct CommonParts {
 }
 
 impl CommonParts {
-    /// The limits of time of a rule; `None` if there are none.
+    /// Returns the timeouts of a rule; `None` if none is set.
     pub(super) fn timeouts(&self, timeouts: Timeouts) -> Option<Arc<Timeouts>> {
         Some(self.timeouts.share(self.hasher.hash_one(timeouts), timeouts.of_rule()?))
     }
@@ -26,7 +26,7 @@ impl CommonParts {
         self.retries.share(self.hasher.hash_one(&retry), Arc::new(retry))
     }
 
-    /// Lists are shared whose networks are: those of equal annotations.
+    /// Returns an access list. Two lists are shared if their networks are, as they are for equal annotations.
     pub(super) fn access_list(&self, list: AccessList) -> Arc<AccessList> {
         let address = |networks: &Option<Arc<Networks>>| networks.as_ref().map(|all| Arc::as_ptr(all).addr());
         let hash = self.hasher.hash_one((address(&list.deny), address(&list.allow)));

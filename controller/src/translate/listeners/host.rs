@@ -1,4 +1,4 @@
-//! What is known of a host of Ingresses, as a listener.
+//! The state of one host of the Ingresses: who serves it, on which ports, with which TLS.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -33,7 +33,7 @@ pub enum FoundAs {
     GatewayWildcard,
 }
 
-/// What few hosts of Ingresses have. Boxed, as there are thousands of hosts.
+/// Parts that few hosts have. They are boxed, because there can be thousands of hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Special(Option<Box<SpecialParts>>);
 

@@ -37,7 +37,7 @@ pub(super) struct Answering {
     pub(super) keep_alive: Option<Duration>,
     /// Whether the client's connection is closed after the answer.
     pub(super) close: bool,
-    /// Whether the backend's chunks are taken off, since the client speaks HTTP/1.0.
+    /// Whether the chunked coding of the backend is removed, because the client speaks HTTP/1.0.
     pub(super) bare: bool,
     /// The chunks that the body is put in, where it has no length of its own.
     pub(super) chunks: Option<ChunkWriter>,
