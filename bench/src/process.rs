@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::ErrorKind,
+    io::{self, ErrorKind},
     net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -126,8 +126,13 @@ pub fn run(cores: &str, program: &Path, arguments: &[String], limit: Duration) -
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// No such process.
-const ESRCH: i32 = 3;
+/// Returns whether a file of `/proc` could not be read because the process or thread ended after it was listed: strace, for
+/// example, starts a process that ends at once.
+fn has_ended(error: &io::Error) -> bool {
+    /// No such process.
+    const ESRCH: i32 = 3;
+    error.raw_os_error() == Some(ESRCH) || error.kind() == ErrorKind::NotFound
+}
 
 /// CPU time that a process and its children have used, user and system.
 ///
@@ -137,13 +142,16 @@ const ESRCH: i32 = 3;
 /// Where there is no such process, or the kernel does not count.
 pub fn cpu(pid: u32) -> Result<Duration> {
     let mut nanos = 0;
-    for pid in family(pid) {
-        for task in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid}"))? {
+    for member in family(pid) {
+        let tasks = match fs::read_dir(format!("/proc/{member}/task")) {
+            Err(error) if member != pid && has_ended(&error) => continue,
+            tasks => tasks.with_context(|| format!("process {member}"))?,
+        };
+        for task in tasks {
             let path = task?.path().join("schedstat");
             match fs::read_to_string(&path) {
                 Ok(text) => nanos += first_number(&text).context("schedstat")?,
-                // It ended after it was listed.
-                Err(error) if error.raw_os_error() == Some(ESRCH) || error.kind() == ErrorKind::NotFound => {}
+                Err(error) if has_ended(&error) => {}
                 Err(error) => return Err(error).with_context(|| path.display().to_string()),
             }
         }
@@ -157,9 +165,11 @@ pub fn cpu(pid: u32) -> Result<Duration> {
 /// Where there is no such process.
 pub fn memory(pid: u32) -> Result<(u64, u64)> {
     let (mut now, mut most) = (0, 0);
-    for pid in family(pid) {
-        let status =
-            fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
+    for member in family(pid) {
+        let status = match fs::read_to_string(format!("/proc/{member}/status")) {
+            Err(error) if member != pid && has_ended(&error) => continue,
+            status => status.with_context(|| format!("process {member}"))?,
+        };
         let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).and_then(first_number);
         now += field("VmRSS:").context("VmRSS")?;
         most += field("VmHWM:").context("VmHWM")?;
