@@ -23,7 +23,7 @@ use crate::{
     app::{self, Service},
     conn::{ConnInfo, Requests, TlsInfo},
     http::{access_log, check::Checks, forwarded, mirror::Mirrors},
-    http1, http2,
+    http1, http2, in_place,
     io::{DownIo, Socket, Transport},
     limits::Limits,
     load::Load,
@@ -81,7 +81,7 @@ pub(crate) async fn accept(
                     Ok(admitted) => {
                         let (port, worker) = (Arc::clone(&port), Arc::clone(&worker));
                         // Boxed: tokio moves the future that it is given several times, and the output over it in the end.
-                        tokio::spawn(Box::pin(connection(tcp, peer, port, worker, admitted)));
+                        tokio::spawn(in_place::pinned(|| connection(tcp, peer, port, worker, admitted)));
                     }
                     Err(limit) => debug!(port = %port.key, %peer, ?limit, "connection refused"),
                 }
@@ -169,17 +169,17 @@ async fn serve(
     port: &Port,
     worker: &Arc<Worker>,
 ) -> Result<(), ConnectionError> {
-    let (down, conn, held, h2) = match Box::pin(open(admitted, tcp, peer, port, worker)).await? {
+    let (down, conn, held, h2) = match in_place::pinned(|| open(admitted, tcp, peer, port, worker)).await? {
         Opened::Http { down, conn, held, h2 } => (down, conn, held, h2),
         Opened::Stream { incoming, from, local, admitted } => {
-            Box::pin(stream::carry(worker, incoming, from, local, admitted)).await;
+            in_place::pinned(|| stream::carry(worker, incoming, from, local, admitted)).await;
             return Ok(());
         }
         Opened::Nothing => return Ok(()),
     };
     match (h2, worker.shared.options.carriers) {
         (true, Carriers::Pingora) => Box::pin(app::serve_http2(worker, down, conn, port, held)).await,
-        (true, Carriers::All) => Box::pin(http2::serve(worker, down, conn, port, held)).await,
+        (true, Carriers::All) => in_place::pinned(|| http2::serve(worker, down, conn, port, held)).await,
         (false, Carriers::Pingora) => Box::pin(app::serve_http1(worker, down, conn, port, &held)).await,
         (false, Carriers::All) => {
             let (transport, Some(admitted), early) = down.into_parts() else { return Ok(()) };

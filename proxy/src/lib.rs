@@ -15,6 +15,7 @@ mod drain;
 mod http;
 mod http1;
 mod http2;
+mod in_place;
 mod ingress_metrics;
 mod io;
 mod limiter;

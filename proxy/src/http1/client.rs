@@ -28,6 +28,7 @@ use crate::{
     clock::{Ticks, Watch},
     conn::ConnInfo,
     http::access_log,
+    in_place,
     io::{Transport, linger, pipe::Pipe},
     limits::Limits,
     refusal::Refusal,
@@ -98,7 +99,7 @@ async fn serve_client(
             held.begin();
             conn.begin_request();
             // Boxed, so that an idle connection does not hold the memory.
-            let next = Box::pin(serve_one(worker, &mut client, &conn, port)).await;
+            let next = in_place::pinned(|| serve_one(worker, &mut client, &conn, port)).await;
             held.end(Instant::now());
             next
         };

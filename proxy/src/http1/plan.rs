@@ -27,7 +27,7 @@ use crate::{
         limit, retry, side,
         upgrade::passes_routes,
     },
-    random,
+    in_place, random,
     refusal::Refusal,
     shared::Shared,
 };
@@ -140,7 +140,7 @@ pub(super) fn begin(
         return Err(Refusal::Invalid("Connection names a header that is not the connection's"));
     }
     let (asked, body, len) = (About::of(&head), head.body.clone(), head.len);
-    let mut context = Box::new(Context::of(Arc::clone(conn)));
+    let mut context = in_place::boxed(|| Context::of(Arc::clone(conn)));
     let (outcome, origin) = decide(shared, &head, last, &mut context);
     Ok(Some((Plan { context, outcome, asked, body, origin }, len)))
 }
