@@ -52,7 +52,7 @@ use self::{
     check::Checks,
     context::Context,
     headers::Has,
-    host::LastHost,
+    host::LastAuthority,
     mirror::{Forms, Mirrors},
 };
 use crate::{
@@ -114,7 +114,7 @@ impl HttpService {
             session.set_keepalive(None);
         }
         let mut decided =
-            request::decide(&self.shared, session.req_header(), &mut LastHost::default(), context);
+            request::decide(&self.shared, session.req_header(), &mut LastAuthority::default(), context);
         while let Ok(Some(cursor)) = decided {
             if let Some(most) = cursor.body() {
                 let namespace = cursor.rule().map_or("", |rule| &rule.route.namespace);

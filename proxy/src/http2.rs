@@ -31,8 +31,8 @@ use crate::{
     admission::Held,
     app,
     conn::ConnInfo,
-    http::{context::Context, host::LastHost, request},
-    http1,
+    http::{context::Context, host::LastAuthority, request},
+    http1, in_place,
     io::DownIo,
     limits::until,
     scope::{SCOPE, Scope},
@@ -84,7 +84,7 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
     let options = connection.worker.service.h2_options().unwrap_or_default();
     let Ok(mut h2) = options.handshake::<_, Bytes>(down).await else { return };
     let (mut draining, mut turns, mut is_polled) = (false, Turns::default(), false);
-    let mut last = LastHost::default();
+    let mut last = LastAuthority::default();
     loop {
         let accepted = poll_fn(|cx| {
             // This task is woken when draining begins. New streams are still accepted until the client has seen the GOAWAY.
@@ -112,7 +112,7 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
         is_polled = turns
             .begin(|| {
                 connection.conn.begin_request();
-                connection.begin(Box::new(Stream::new(request, respond)), &mut last);
+                connection.begin(in_place::boxed(|| Stream::new(request, respond)), &mut last);
             })
             .await;
     }
@@ -138,20 +138,20 @@ type Decided = Result<Option<Box<Cursor>>, Box<Answer>>;
 impl Connection {
     /// Decides about a request, and has a task of its own carry it. What pingora carries needs a smaller task than the others.
     /// The stream is boxed, because each future that gets it would have room for it.
-    fn begin(self: &Arc<Self>, mut stream: Box<Stream>, last: &mut LastHost) {
+    fn begin(self: &Arc<Self>, mut stream: Box<Stream>, last: &mut LastAuthority) {
         let (connection, open) = (Arc::clone(self), self.streams.open());
-        let mut context = Box::new(Context::of(Arc::clone(&self.conn)));
+        let mut context = in_place::boxed(|| Context::of(Arc::clone(&self.conn)));
         request::prepare(&mut stream.head, &mut context);
         let decided = request::decide(&self.worker.shared, &stream.head, last, &mut context);
         // Boxed, because tokio moves a future that it is given several times.
         if matches!(decided, Ok(None)) && context.carrier == Carrier::Pingora {
-            tokio::spawn(Box::pin(async move {
+            tokio::spawn(in_place::pinned(|| async move {
                 // Dropped after `open`: when no request is in flight, the connection is idle.
                 let _in_flight = connection.worker.load.request();
                 connection.hand_over(stream, context, open).await;
             }));
         } else {
-            tokio::spawn(Box::pin(async move {
+            tokio::spawn(in_place::pinned(|| async move {
                 let _in_flight = connection.worker.load.request();
                 connection.carry(stream, context, decided, open).await;
             }));

@@ -64,7 +64,7 @@ impl<'r> Host<'r> {
 /// The authority of the previous request of an HTTP/2 connection, which nearly always is that of the next one. It is neither
 /// copied nor parsed again then.
 #[derive(Debug, Default)]
-pub(crate) struct LastHost {
+pub(crate) struct LastAuthority {
     /// Whether there was a request. Many connections have only one.
     has_served: bool,
     known: Option<Box<Known>>,
@@ -77,10 +77,16 @@ struct Known {
     name_len: usize,
 }
 
-/// The length of the longest value that is remembered.
-const LONGEST: usize = 255;
+/// The length of the longest host that a connection remembers.
+const LONGEST_REMEMBERED: usize = 255;
 
-impl LastHost {
+/// Returns the length of the name if a connection can remember the host that was `sent`: it is not long, and begins with
+/// the name. That does not hold for a name that was sent in upper case.
+pub(crate) fn remembered_name_len(sent: &str, name: &str) -> Option<usize> {
+    (sent.len() <= LONGEST_REMEMBERED && sent.starts_with(name)).then_some(name.len())
+}
+
+impl LastAuthority {
     /// Returns the host of the next request, as [`Host::of`] does.
     ///
     /// # Errors
@@ -102,13 +108,8 @@ impl LastHost {
     }
 
     fn remember(&mut self, host: &Host<'_>) {
-        // A name that was in upper case is not a part of the value.
-        if let Cow::Borrowed(name) = &host.name
-            && host.sent.len() <= LONGEST
-            && host.sent.starts_with(name)
-        {
-            let (value, name_len) = (host.value.clone(), name.len());
-            self.known = Some(Box::new(Known { value, name_len }));
+        if let Some(name_len) = remembered_name_len(host.sent, &host.name) {
+            self.known = Some(Box::new(Known { value: host.value.clone(), name_len }));
         }
     }
 }
@@ -214,14 +215,14 @@ mod tests {
         };
         for before in &heads {
             for head in &heads {
-                let mut last = LastHost::default();
+                let mut last = LastAuthority::default();
                 for _ in 0..3 {
                     assert_eq!(plain(last.of(before)), plain(Host::of(before)), "{before:?}");
                 }
                 assert_eq!(plain(last.of(head)), plain(Host::of(head)), "{head:?} after {before:?}");
             }
         }
-        let mut last = LastHost::default();
+        let mut last = LastAuthority::default();
         let _ = last.of(&heads[0]);
         assert!(last.known.is_none(), "a connection may have one request only");
         let _ = last.of(&heads[0]);

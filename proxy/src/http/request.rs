@@ -12,7 +12,7 @@ use super::{
     context::Context,
     forwarded,
     headers::{self, Has},
-    host::{Host, LastHost},
+    host::{Host, LastAuthority},
     limit,
     upgrade::Upgrade,
 };
@@ -47,7 +47,7 @@ pub(crate) fn prepare(head: &mut RequestHeader, context: &mut Context) {
 pub(crate) fn decide(
     shared: &Shared,
     head: &RequestHeader,
-    last: &mut LastHost,
+    last: &mut LastAuthority,
     context: &mut Context,
 ) -> Result<Option<Box<Cursor>>, Box<Answer>> {
     let coded = is_coded(head, context);

@@ -6,6 +6,7 @@ use super::{
     head::{Host, RequestHead},
     message::Why,
 };
+use crate::http::host::remembered_name_len;
 
 /// The host of the previous request of a connection, so that the same value is not parsed again for each request. Boxed, since
 /// many connections have only one request.
@@ -19,9 +20,6 @@ struct Known {
     /// The length of the normalized name, which `value` begins with.
     name_len: usize,
 }
-
-/// The length of the longest value that is remembered.
-const LONGEST: usize = 255;
 
 impl LastHost {
     /// Remembers the host from the next request on.
@@ -47,14 +45,10 @@ impl LastHost {
 
 impl Known {
     fn remember(&mut self, host: &Host<'_>) {
-        // A name that was in upper case is not a part of the value.
-        if let Cow::Borrowed(name) = &host.name
-            && host.value.len() <= LONGEST
-            && host.value.starts_with(name)
-        {
+        if let Some(name_len) = remembered_name_len(host.value, &host.name) {
             self.value.clear();
             self.value.push_str(host.value);
-            self.name_len = name.len();
+            self.name_len = name_len;
         }
     }
 }

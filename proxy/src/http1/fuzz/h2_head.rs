@@ -13,7 +13,7 @@ use super::{
     site::{Asker, shared},
 };
 use crate::{
-    http::{context::Context, host::LastHost, request as decided},
+    http::{context::Context, host::LastAuthority, request as decided},
     http1::{
         frames::Frames,
         reference::{Body, Fields, Request, trim, values},
@@ -48,7 +48,8 @@ fn check(Accepted { mut stream, bodiless, frames }: Accepted, fields: &Fields, c
     let mut context = Context::of(asker.conn());
     // As `http2` does it.
     decided::prepare(&mut stream.head, &mut context);
-    let forwards = decided::decide(&shared(), &stream.head, &mut LastHost::default(), &mut context).is_ok();
+    let forwards =
+        decided::decide(&shared(), &stream.head, &mut LastAuthority::default(), &mut context).is_ok();
     if !forwards || context.carrier != Carrier::Http1 {
         return;
     }
