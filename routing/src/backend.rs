@@ -1,6 +1,8 @@
 //! Backends, which answer a rule's requests, and their endpoints.
 
 mod carry_over;
+mod endpoint;
+mod error;
 mod hashing;
 mod in_flight;
 mod latency;
@@ -9,28 +11,18 @@ mod pick;
 mod tls;
 mod turns;
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
-use arc_swap::ArcSwap;
-
+pub use endpoint::{Endpoint, EndpointPool, Endpoints};
+pub use error::BackendError;
 pub use in_flight::InFlight;
 pub use pick::{Draw, Picked, Spread, pick};
 pub use tls::{BackendTls, SubjectName, TlsMaterial, TlsVersions, Verify};
 
 pub(crate) use hashing::{keyed_digits, keyed_hash, stable_hash};
-use in_flight::Number;
-use latency::Latency;
-use turns::Turn;
 
 use crate::{
-    PortKey, Rejection, Steps, Transport,
+    PortKey, Steps,
     balance::{Balance, Canary},
     step::ErrorOrigin,
 };
@@ -121,219 +113,6 @@ pub enum ProxyProtocol {
     V2,
 }
 
-/// Why a backend cannot be used; its share of the requests is rejected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BackendError {
-    /// The Service does not exist.
-    #[error("Service {0} not found")]
-    NotFound(Box<str>),
-    /// The Service has no such port.
-    #[error("Service {service} has no port {port}")]
-    PortNotFound {
-        /// `namespace/name`.
-        service: Box<str>,
-        /// Number or name.
-        port: Box<str>,
-    },
-    /// The reference names no port.
-    #[error("the reference to Service {0} names no port")]
-    PortMissing(Box<str>),
-    /// No ReferenceGrant allows the reference.
-    #[error("no ReferenceGrant in namespace {namespace} allows a reference to Service {name}")]
-    NotPermitted {
-        /// The Service's namespace.
-        namespace: Box<str>,
-        /// The Service's name.
-        name: Box<str>,
-    },
-    /// The Service is a DNS name, and such Services are forbidden.
-    #[error("Service {0} is of type ExternalName, which --external-names none forbids")]
-    ExternalName(Box<str>),
-    /// The XBackend does not exist.
-    #[error("XBackend {0} not found")]
-    XBackendNotFound(Box<str>),
-    /// The XBackend is in another namespace than what refers to it.
-    #[error("XBackend {0} must be in the namespace of the object that refers to it")]
-    OtherNamespace(Box<str>),
-    /// The XBackend is refused as a whole.
-    #[error("XBackend {backend} cannot be used: {why}")]
-    InvalidXBackend {
-        /// `namespace/name`.
-        backend: Box<str>,
-        /// What is wrong with it.
-        why: Box<str>,
-    },
-    /// The protocol of the XBackend is not one that this route can use.
-    #[error("XBackend {backend} has protocol {protocol}, which is not supported here")]
-    XBackendProtocol {
-        /// `namespace/name`.
-        backend: Box<str>,
-        /// `spec.protocol`.
-        protocol: &'static str,
-    },
-    /// The XBackend is a DNS name, and such backends are forbidden.
-    #[error("XBackend {0} is of type ExternalHostname, which --external-names none forbids")]
-    ExternalHostname(Box<str>),
-    /// The XBackend selects Pods, which are not read.
-    #[error("XBackend {0} selects Pods, which are not read (--no-pods, or readPods: false of the chart)")]
-    PodsNotRead(Box<str>),
-    /// The TLS of the XBackend cannot be carried out. Requests are rejected rather than sent without it.
-    #[error("the TLS of XBackend {backend} cannot be applied: {why}")]
-    InvalidTls {
-        /// `namespace/name`.
-        backend: Box<str>,
-        /// What is wrong with it.
-        why: Box<str>,
-    },
-    /// The reference's kind is not one that we serve.
-    #[error("{0} is not a supported kind of backend; use a Service")]
-    InvalidKind(Box<str>),
-    /// The Service's `appProtocol` is not one that this route can use.
-    #[error("Service {service} port {port} has appProtocol {protocol}, which is not supported here")]
-    UnsupportedProtocol {
-        /// `namespace/name`.
-        service: Box<str>,
-        /// The port's number.
-        port: u16,
-        /// The `appProtocol`.
-        protocol: Box<str>,
-    },
-    /// The Service's port has another transport than the route needs.
-    #[error("port {port} of Service {service} is not a {} port", transport_name(*wanted))]
-    OtherTransport {
-        /// `namespace/name`.
-        service: Box<str>,
-        /// The port's number.
-        port: u16,
-        /// The transport that the route needs.
-        wanted: Transport,
-    },
-    /// An annotation of the Service is invalid.
-    #[error("Service {service} has the annotation {annotation}: {value}, which is not {expected}")]
-    InvalidAnnotation {
-        /// `namespace/name`.
-        service: Box<str>,
-        /// The annotation's name.
-        annotation: &'static str,
-        /// The annotation's value.
-        value: Box<str>,
-        /// The valid values.
-        expected: &'static str,
-    },
-    /// What an Ingress names is missing, which counts as a Service without endpoints.
-    #[error("{0}")]
-    Missing(Box<BackendError>),
-    /// No path of an Ingress host matches.
-    #[error("no path of the host matches")]
-    NoPath,
-    /// A filter of the backend is invalid.
-    #[error("{0}")]
-    InvalidFilter(Box<str>),
-    /// A protection of the rule cannot be served, so the rule is closed. Names the protection and the reason.
-    #[error("closed: {0}")]
-    Closed(Box<str>),
-    /// What protects the rule cannot be used, so the rule is closed. Says why.
-    #[error("closed: {0}")]
-    Unprotected(Box<str>),
-    /// The policy for connections to the Service cannot be carried out. Requests are rejected rather than sent without
-    /// the verification that it asks for.
-    #[error("{policy} applies to Service {service}, but cannot be applied: {why}")]
-    InvalidPolicy {
-        /// The policy's kind, namespace and name.
-        policy: Box<str>,
-        /// `namespace/name`.
-        service: Box<str>,
-        /// What is wrong with it.
-        why: Box<str>,
-        /// Whether this is that an object that it refers to does not exist.
-        is_missing: bool,
-    },
-}
-
-/// The endpoints of a backend as they are now. Lives as long as its Service's port and outlives tables.
-#[derive(Debug)]
-pub struct EndpointPool {
-    now: ArcSwap<Endpoints>,
-    /// Whether `now` has no endpoint. Updated a moment after `now`.
-    empty: AtomicBool,
-    turn: Turn,
-    by_service: bool,
-}
-
-/// Where a backend's requests can go.
-#[derive(Debug)]
-pub enum Endpoints {
-    /// These addresses. If there are none, requests get a 503.
-    Addresses(Box<[Arc<Endpoint>]>),
-    /// The addresses of a DNS name (ExternalName). They are looked up again when the TTL has passed.
-    Name {
-        /// The name.
-        host: Box<str>,
-        /// The port.
-        port: u16,
-    },
-}
-
-/// One address, with the count of its requests. It stays the same when routes or other endpoints are edited.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// The address that the endpoint listens on.
-    pub address: SocketAddr,
-    /// See [`point`]: the same in every process.
-    point: u64,
-    number: Number,
-    latency: Latency,
-    /// The version of the proxy's address policy that last permitted connections to the address; 0, which is not a version,
-    /// if none has. Written by the proxy's policy check, by [`Endpoint::permit`].
-    permitted_by: AtomicU64,
-}
-
-impl BackendError {
-    /// Returns whether an object that is referred to does not exist.
-    pub fn is_missing(&self) -> bool {
-        match self {
-            Self::NotFound(_) => true,
-            Self::Missing(error) => error.is_missing(),
-            Self::InvalidPolicy { is_missing, .. } => *is_missing,
-            _ => false,
-        }
-    }
-
-    /// Returns the rejection that requests for the backend get.
-    pub fn rejection(&self) -> Rejection {
-        match self {
-            Self::Closed(_) | Self::Unprotected(_) | Self::InvalidPolicy { .. } | Self::InvalidTls { .. } => {
-                Rejection::Closed
-            }
-            Self::Missing(_) => Rejection::NoEndpoints,
-            Self::NoPath => Rejection::NoRoute,
-            Self::NotFound(_)
-            | Self::PortNotFound { .. }
-            | Self::PortMissing(_)
-            | Self::NotPermitted { .. }
-            | Self::InvalidKind(_)
-            | Self::UnsupportedProtocol { .. }
-            | Self::OtherTransport { .. }
-            | Self::ExternalName(_)
-            | Self::XBackendNotFound(_)
-            | Self::OtherNamespace(_)
-            | Self::InvalidXBackend { .. }
-            | Self::XBackendProtocol { .. }
-            | Self::ExternalHostname(_)
-            | Self::PodsNotRead(_)
-            | Self::InvalidAnnotation { .. }
-            | Self::InvalidFilter(_) => Rejection::BrokenBackend,
-        }
-    }
-}
-
-fn transport_name(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Tcp => "TCP",
-        Transport::Udp => "UDP",
-    }
-}
-
 impl Backends {
     /// Takes the backends in the order of the rule.
     pub fn new(choices: impl IntoIterator<Item = WeightedBackend>) -> Self {
@@ -400,135 +179,6 @@ impl Backends {
             found
         })
     }
-}
-
-impl EndpointPool {
-    /// Makes a pool with these endpoints.
-    pub fn new(endpoints: Endpoints) -> Self {
-        let empty = AtomicBool::new(endpoints.is_empty());
-        Self { now: ArcSwap::from_pointee(endpoints), empty, turn: Turn::new(), by_service: false }
-    }
-
-    /// Makes a pool without endpoints whose one endpoint will be the Service's own address (`service-upstream`).
-    pub fn by_service() -> Self {
-        Self { by_service: true, ..Self::new(Endpoints::Addresses(Box::default())) }
-    }
-
-    /// Returns whether its endpoint is the Service's own address.
-    pub fn is_by_service(&self) -> bool {
-        self.by_service
-    }
-
-    /// Returns whether there is no endpoint. This costs less than loading the endpoints. While they are being replaced,
-    /// it may still describe the previous ones.
-    pub fn is_empty(&self) -> bool {
-        self.empty.load(Ordering::Relaxed)
-    }
-
-    /// Returns the current endpoints.
-    pub fn load(&self) -> arc_swap::Guard<Arc<Endpoints>> {
-        self.now.load()
-    }
-
-    /// Replaces the endpoints. An address that stays keeps its [`Endpoint`], and so the count of its requests.
-    /// Addresses are used in the order given, each once.
-    pub fn store_addresses(&self, addresses: &[SocketAddr]) {
-        let before = self.now.load();
-        let known = match &**before {
-            Endpoints::Addresses(known) => &**known,
-            Endpoints::Name { .. } => &[],
-        };
-        self.store(Endpoints::Addresses(carry_over::all(known, addresses)));
-    }
-
-    /// Replaces the endpoints by a DNS name.
-    pub fn store_name(&self, host: &str, port: u16) {
-        self.store(Endpoints::Name { host: host.into(), port });
-    }
-
-    fn store(&self, endpoints: Endpoints) {
-        let empty = endpoints.is_empty();
-        self.now.store(Arc::new(endpoints));
-        self.empty.store(empty, Ordering::Relaxed);
-    }
-}
-
-impl Endpoints {
-    /// Returns whether there is no address. A DNS name may have addresses, so it does not count as empty.
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Addresses(all) if all.is_empty())
-    }
-
-    /// Returns the endpoint with this address, if there is one.
-    pub fn find(&self, address: SocketAddr) -> Option<&Arc<Endpoint>> {
-        match self {
-            Self::Addresses(endpoints) => endpoints.iter().find(|endpoint| endpoint.address == address),
-            Self::Name { .. } => None,
-        }
-    }
-
-    /// Returns one of the endpoints, as [`pick()`] chooses it. Returns `None` if there is none, and for a DNS name, whose
-    /// addresses the proxy looks up.
-    pub fn pick(&self, random: u64, avoid: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
-        match self {
-            Self::Addresses(endpoints) => pick(endpoints, random, avoid),
-            Self::Name { .. } => None,
-        }
-    }
-}
-
-impl Endpoint {
-    /// Makes an endpoint without requests.
-    pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            point: point(address),
-            number: Number::new(),
-            latency: Latency::default(),
-            permitted_by: AtomicU64::new(0),
-        }
-    }
-
-    /// Returns whether this version of the proxy's address policy has permitted connections to the address. Versions are
-    /// greater than 0.
-    pub fn is_permitted_by(&self, version: u64) -> bool {
-        self.permitted_by.load(Ordering::Relaxed) == version
-    }
-
-    /// Records that this version of the proxy's address policy permits connections to the address, so that they need not be
-    /// checked again under the same version. This replaces the permission of any other version.
-    pub fn permit(&self, version: u64) {
-        self.permitted_by.store(version, Ordering::Relaxed);
-    }
-
-    /// Counts how long the endpoint took to answer, in seconds; for backends that are balanced by that. `now` is in
-    /// milliseconds since any instant.
-    pub fn took(&self, seconds: f32, now: u32) {
-        self.latency.count(seconds, now);
-    }
-
-    /// Returns the number of requests in flight to the endpoint, over all threads. For metrics: it takes a lock and
-    /// reads memory that other threads write.
-    pub fn in_flight(&self) -> u32 {
-        self.number.sum()
-    }
-
-    /// Counts a request of this thread as in flight until the guard is dropped.
-    pub fn begin(&self) -> InFlight {
-        InFlight::begin(self.address, &self.number)
-    }
-}
-
-/// The place of an endpoint among the hashes of requests: the hash of its address and port. Text would take ten times as long.
-fn point(address: SocketAddr) -> u64 {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        IpAddr::V6(ip) => ip,
-    };
-    let mut bytes = [0; 18];
-    bytes[..16].copy_from_slice(&ip.octets());
-    bytes[16..].copy_from_slice(&address.port().to_be_bytes());
-    stable_hash(&bytes)
 }
 
 impl fmt::Display for BackendKey {

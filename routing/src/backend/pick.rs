@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
-use super::{Endpoint, EndpointPool, Endpoints, Number};
+use super::{Endpoint, EndpointPool, Endpoints, in_flight::Number};
 use crate::balance::Affinity;
 
 /// How the endpoint of a request is chosen.
