@@ -13,6 +13,7 @@ pub(crate) mod read;
 mod socket;
 mod traits;
 mod transport;
+pub(crate) mod write;
 
 use std::{
     io::{self, IoSlice},

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 
 use crate::{
-    io::read,
+    io::{read, write},
     shared::Shared,
     upstream::{
         connections::Open,
@@ -129,10 +129,9 @@ impl Connection {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(match (&mut self.stream, bufs) {
-            (Stream::Plain(tcp), [one]) => Pin::new(tcp).poll_write(cx, one),
-            (Stream::Plain(tcp), bufs) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            (Stream::Tls(tls), bufs) => Pin::new(&mut **tls).poll_write_vectored(cx, bufs),
+        let n = ready!(match &mut self.stream {
+            Stream::Plain(tcp) => write::poll_write(tcp, cx, bufs),
+            Stream::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, bufs),
         })?;
         Poll::Ready(if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(n) })
     }

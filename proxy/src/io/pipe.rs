@@ -7,10 +7,7 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use nix::{
-    fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice},
-    unistd::pipe2,
-};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::net::TcpStream;
 
 /// The capacity of a pipe in bytes.
@@ -82,12 +79,12 @@ impl Pipe {
     }
 }
 
-const FLAGS: SpliceFFlags = SpliceFFlags::SPLICE_F_NONBLOCK.union(SpliceFFlags::SPLICE_F_MOVE);
+const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 impl Ends {
-    fn new() -> nix::Result<Self> {
-        let (read, write) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
-        fcntl(&write, FcntlArg::F_SETPIPE_SZ(ROOM as i32))?;
+    fn new() -> io::Result<Self> {
+        let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+        fcntl_setpipe_size(&write, ROOM)?;
         Ok(Self { read, write })
     }
 }

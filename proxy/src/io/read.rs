@@ -2,11 +2,10 @@
 
 use std::{
     io,
-    os::fd::AsRawFd as _,
     task::{Context, Poll, ready},
 };
 
-use nix::sys::socket::{MsgFlags, recv};
+use rustix::net::{RecvFlags, recv};
 use tokio::{io::Interest, net::TcpStream, task::coop::poll_proceed};
 
 /// Reads into `room`; 0 bytes are the end of the peer's. Counts against the task's share of a turn, so that a peer that never
@@ -31,7 +30,7 @@ pub(crate) fn try_read<'r>(tcp: &TcpStream, room: impl FnOnce() -> &'r mut [u8])
     let mut read = 0;
     let result = tcp.try_io(Interest::READABLE, || {
         let room = room();
-        read = recv(tcp.as_raw_fd(), room, MsgFlags::empty())?;
+        (_, read) = recv(tcp, &mut *room, RecvFlags::empty())?;
         // The socket has no more bytes. This error makes tokio wait for the next ones, without another call to find out.
         if (1..room.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });

@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{pipe::Pipe, read};
+use super::{pipe::Pipe, read, write};
 use crate::stall::Stall;
 
 /// A socket whose writes fail when the client has taken nothing for a while.
@@ -118,7 +118,7 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
+        let written = write::poll_write(&this.tcp, cx, &[IoSlice::new(buf)]);
         this.watch(cx, written)
     }
 
@@ -128,7 +128,7 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
+        let written = write::poll_write(&this.tcp, cx, bufs);
         this.watch(cx, written)
     }
 
