@@ -12,7 +12,7 @@ use std::{
 
 use portcullis_controller::{Severity, Topic, ir::Kind};
 use portcullis_proxy::{Limit, OverLimit, Streams};
-use portcullis_routing::{BackendKey, BackendObject};
+use portcullis_routing::{BackendKey, BackendObject, Carrier};
 use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -35,6 +35,8 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Figures {
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
     pub answered: [u64; 6],
+    /// Those that were forwarded to a backend, by carrier.
+    pub forwarded: Vec<(Carrier, u64)>,
     pub in_flight: usize,
     pub connections: usize,
     /// How often the address of a backend was refused, by reason.
@@ -92,6 +94,11 @@ struct Usage {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Class {
     class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCarrier {
+    carrier: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -199,6 +206,12 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
         requests.get_or_create(&Class { class }).inc_by(count);
     }
     registry.register("requests", "Completed requests, by status class", requests);
+    let forwarded = Family::<OfCarrier, Counter<u64, AtomicU64>>::default();
+    for (carrier, count) in &figures.forwarded {
+        forwarded.get_or_create(&OfCarrier { carrier: carrier.to_string() }).inc_by(*count);
+    }
+    let help = "Completed requests that were forwarded to a backend, or tried to, by carrier";
+    registry.register("forwarded_requests", help, forwarded);
     registry.register(
         "requests_in_flight",
         "Requests, HTTP/2 streams, WebSockets, TCP and TLS streams and UDP flows in flight",
@@ -398,6 +411,7 @@ mod tests {
     fn every_figure_has_its_line() {
         let figures = Figures {
             answered: [1, 0, 20, 3, 4, 5],
+            forwarded: vec![(Carrier::Http1, 21), (Carrier::Pingora, 2)],
             in_flight: 7,
             connections: 8,
             refused_addresses: vec![("loopback", 9)],
@@ -434,6 +448,8 @@ mod tests {
             "portcullis_requests_total{class=\"none\"} 1",
             "portcullis_requests_total{class=\"2xx\"} 20",
             "portcullis_requests_total{class=\"5xx\"} 5",
+            "portcullis_forwarded_requests_total{carrier=\"http1\"} 21",
+            "portcullis_forwarded_requests_total{carrier=\"pingora\"} 2",
             "portcullis_requests_in_flight 7",
             "portcullis_connections 8",
             "portcullis_refused_addresses_total{reason=\"loopback\"} 9",

@@ -18,9 +18,14 @@ func TestConformance(t *testing.T) {
 	if s.Class == dedicated {
 		run.passes = everyTest(s)
 	}
+	before, err := s.Forwarded()
+	s.Must(err)
 	results, err := run.run(s)
 	s.Must(err)
 	run.judge(s, results)
+	after, err := s.Forwarded()
+	s.Must(err)
+	s.Figure("%v", after.Since(before))
 	if s.SuiteTests != "" {
 		return
 	}

@@ -47,7 +47,7 @@ use std::{
 };
 
 use pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold;
-use portcullis_routing::{BackendKey, PortKey, Table};
+use portcullis_routing::{BackendKey, Carrier, PortKey, Table};
 use portcullis_tls::Certificates;
 use tokio::sync::watch;
 
@@ -243,6 +243,11 @@ impl Proxy {
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
     pub fn answered(&self) -> [u64; 6] {
         self.shared.answered()
+    }
+
+    /// Requests that are over and that were forwarded to a backend, or tried to, by carrier.
+    pub fn forwarded(&self) -> Vec<(Carrier, u64)> {
+        self.shared.forwarded()
     }
 
     /// Connections that our own carrier has to backends now, idle ones too, by backend; only backends that have any.

@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
+use portcullis_routing::Carrier;
+
 use crate::{
     body::Coders,
     datagram::Drops,
@@ -21,6 +23,8 @@ pub(crate) struct Load {
     in_flight: AtomicUsize,
     /// Requests that are over, by the first digit of their status; the first ones had no answer.
     answered: [AtomicU64; 6],
+    /// Those of them for which an endpoint was chosen, by carrier.
+    forwarded: [AtomicU64; 2],
     /// Counts of ended streams, and of the bytes that streams have transferred.
     pub(crate) streams: Tally,
     /// Counts of dropped datagrams.
@@ -91,6 +95,16 @@ impl Load {
     pub(crate) fn answered(&self, status: u16) {
         let class = usize::from(status / 100);
         self.answered[if class < self.answered.len() { class } else { 0 }].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that are over and that this carrier has forwarded, or has tried to.
+    pub(crate) fn forwards(&self, carrier: Carrier) -> u64 {
+        self.forwarded[carrier as usize].load(Ordering::Relaxed)
+    }
+
+    /// A request that this carrier has forwarded is over.
+    pub(crate) fn forwarded(&self, carrier: Carrier) {
+        self.forwarded[carrier as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 

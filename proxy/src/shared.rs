@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use portcullis_routing::{self as routing, Headers, Table};
+use portcullis_routing::{self as routing, Carrier, Headers, Table};
 use portcullis_tls::Certificates;
 
 use crate::{
@@ -199,6 +199,12 @@ impl Shared {
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
     pub(crate) fn answered(&self) -> [u64; 6] {
         std::array::from_fn(|class| self.loads.iter().map(|load| load.answers(class)).sum())
+    }
+
+    /// Requests that are over and that a carrier has forwarded, or has tried to, by carrier.
+    pub(crate) fn forwarded(&self) -> Vec<(Carrier, u64)> {
+        let count = |carrier| (carrier, self.loads.iter().map(|load| load.forwards(carrier)).sum());
+        [Carrier::Http1, Carrier::Pingora].map(count).into()
     }
 
     /// Connections that clients hold, idle ones too.

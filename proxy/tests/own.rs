@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 
 use http::Request;
 use portcullis_proxy::Options;
-use portcullis_routing::step::{AuthProtocol, HttpAuth};
+use portcullis_routing::{
+    Carrier,
+    step::{AuthProtocol, HttpAuth},
+};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -16,7 +19,7 @@ use crate::support::{
     client::{self, connect, exchange, get},
     raw::{H2Backend, RawBackend, Reply, ok, status},
     site::{Site, backend, guarded, h2, listener, rule, share, to},
-    start, start_with, within,
+    start, start_with, until, within,
 };
 
 /// Sends a request and reads until the proxy closes the connection.
@@ -228,6 +231,9 @@ async fn a_connection_works_with_requests_for_either_carrier_in_turn() {
         assert!(got.find("hi").unwrap() < got.rfind("HTTP/1.1").unwrap(), "{n}: {got}");
     }
     assert_eq!((one.seen().len(), two.seen().len()), (6, 6));
+    drop(tcp);
+    until("all requests are counted", || proxy.proxy.answered()[2] == 12).await;
+    assert_eq!(proxy.proxy.forwarded(), [(Carrier::Http1, 6), (Carrier::Pingora, 6)]);
 }
 
 /// A hundred clients over one connection's worth of backend: every byte gets to whom it belongs.

@@ -128,6 +128,7 @@ impl Told for Readiness {
         let bindings = self.bindings.borrow().clone();
         metrics::text(&Figures {
             answered: self.proxy.answered(),
+            forwarded: self.proxy.forwarded(),
             in_flight: self.proxy.in_flight(),
             connections: self.proxy.connections(),
             refused_addresses: self.proxy.refused_addresses(),

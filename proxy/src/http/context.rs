@@ -386,6 +386,9 @@ impl Context {
     pub(crate) fn finish(&mut self, bytes: usize, aborted: bool) {
         if !std::mem::replace(&mut self.counted, true) {
             self.conn.load.answered(self.status);
+            if self.attempts.begun > 0 {
+                self.conn.load.forwarded(self.carrier);
+            }
         }
         if let Some(measured) = self.measured.take()
             && let Some(labels) = self.rule().and_then(|rule| rule.labels.as_ref())
