@@ -9,7 +9,12 @@ mod session;
 mod stream;
 mod streams;
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{self, Poll},
+};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -99,23 +104,35 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
             {
                 return Poll::Pending;
             }
-            let accepted = h2.poll_accept(cx);
+            let accepted = poll_stream(&mut h2, cx);
             if accepted.is_ready() || !connection.streams.is_closing() {
                 return accepted;
             }
             // This is the last poll. The GOAWAY tells the client which of its requests it may send again.
             h2.abrupt_shutdown(Reason::NO_ERROR);
-            h2.poll_accept(cx)
+            poll_stream(&mut h2, cx)
         });
-        let Some(Ok((request, respond))) = accepted.await else { return };
+        let Some(stream) = accepted.await else { return };
         // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
         is_polled = turns
             .begin(|| {
                 connection.conn.begin_request();
-                connection.begin(in_place::boxed(|| Stream::new(request, respond)), &mut last);
+                connection.begin(stream, &mut last);
             })
             .await;
     }
+}
+
+/// Accepts a stream; `None` at the end of the connection, or if it has failed. The stream is boxed at once, since what h2 returns
+/// is large to be passed on.
+fn poll_stream(
+    h2: &mut h2::server::Connection<Box<DownIo>, Bytes>,
+    cx: &mut task::Context<'_>,
+) -> Poll<Option<Box<Stream>>> {
+    h2.poll_accept(cx).map(|accepted| {
+        let (request, respond) = accepted?.ok()?;
+        Some(in_place::boxed(|| Stream::new(request, respond)))
+    })
 }
 
 impl Turns {
