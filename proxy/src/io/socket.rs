@@ -96,6 +96,10 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let Some(early) = &mut this.early else {
+            // To fill a large buffer of pingora's or h2's with zeros would take longer than most reads.
+            if buf.initialized().len() < buf.capacity() {
+                return Pin::new(&mut this.tcp).poll_read(cx, buf);
+            }
             let n = ready!(read::poll_read(&this.tcp, cx, buf.initialize_unfilled()))?;
             buf.advance(n);
             return Poll::Ready(Ok(()));
@@ -147,6 +151,8 @@ impl AsyncWrite for Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, mem::MaybeUninit};
+
     use tokio::{
         io::AsyncWriteExt,
         net::TcpListener,
@@ -154,6 +160,20 @@ mod tests {
     };
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_read_initializes_no_more_than_it_gives() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (tcp, accepted) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut socket, (mut client, _)) =
+            (Socket::new(tcp.unwrap(), Duration::from_secs(60)), accepted.unwrap());
+        client.write_all(b"hello").await.unwrap();
+        let mut room = [MaybeUninit::uninit(); 1 << 16];
+        let mut buf = ReadBuf::uninit(&mut room);
+        poll_fn(|cx| Pin::new(&mut socket).poll_read(cx, &mut buf)).await.unwrap();
+        assert_eq!((buf.filled(), buf.initialized().len()), (&b"hello"[..], 5));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_takes_fails_though_it_be_flushed_and_tried_again() {
