@@ -35,7 +35,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Figures {
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
     pub answered: [u64; 6],
-    /// Those that were forwarded to a backend, by carrier.
+    /// Completed requests that a carrier forwarded or tried to forward to a backend.
     pub forwarded: Vec<(Carrier, u64)>,
     pub in_flight: usize,
     pub connections: usize,
@@ -210,7 +210,7 @@ fn traffic(registry: &mut Registry, figures: &Figures) {
     for (carrier, count) in &figures.forwarded {
         forwarded.get_or_create(&OfCarrier { carrier: carrier.to_string() }).inc_by(*count);
     }
-    let help = "Completed requests that were forwarded to a backend, or tried to, by carrier";
+    let help = "Completed requests that a carrier forwarded or tried to forward to a backend";
     registry.register("forwarded_requests", help, forwarded);
     registry.register(
         "requests_in_flight",

@@ -123,8 +123,8 @@ async fn accept(connection: Arc<Connection>, down: Box<DownIo>, port: &Port) {
     }
 }
 
-/// Accepts a stream; `None` at the end of the connection, or if it has failed. The stream is boxed at once, since what h2 returns
-/// is large to be passed on.
+/// Accepts a stream. Returns `None` if the connection has ended or failed. The stream is boxed at once, because the values that h2
+/// returns are large and would be copied several times.
 fn poll_stream(
     h2: &mut h2::server::Connection<Box<DownIo>, Bytes>,
     cx: &mut task::Context<'_>,

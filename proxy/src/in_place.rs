@@ -1,19 +1,19 @@
-//! Values that are made where they stay.
+//! Construction of values directly in their box.
 //!
-//! `Box::new(make())` makes the value on the stack and copies it, since the value would have to be dropped if the allocation
-//! failed. Here the allocation comes first, so that the compiler need not make a copy. For the future of a request that is
-//! more than a kilobyte.
+//! `Box::new(make())` constructs the value on the stack and copies it: the allocation comes second and could unwind, in which case
+//! the value would have to be dropped. Here the allocation comes first, which allows the compiler to omit the copy. The future of
+//! an HTTP/1 request is larger than a kilobyte.
 
 use std::pin::Pin;
 
-/// Returns what `make` returns, in a box.
+/// Boxes the value that `make` returns.
 #[inline]
 pub(crate) fn boxed<T>(make: impl FnOnce() -> T) -> Box<T> {
     let place = Box::new_uninit();
     Box::write(place, make())
 }
 
-/// Returns the future that `make` returns, in a box.
+/// Boxes and pins the future that `make` returns.
 #[inline]
 pub(crate) fn pinned<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::into_pin(boxed(make))

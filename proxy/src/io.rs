@@ -8,6 +8,8 @@ pub(crate) mod linger;
 mod message;
 mod opened;
 mod out;
+#[cfg(test)]
+pub(crate) mod pair;
 pub(crate) mod pipe;
 pub(crate) mod read;
 mod socket;

@@ -245,7 +245,7 @@ impl Proxy {
         self.shared.answered()
     }
 
-    /// Requests that are over and that were forwarded to a backend, or tried to, by carrier.
+    /// Completed requests that a carrier forwarded or tried to forward to a backend, by carrier.
     pub fn forwarded(&self) -> Vec<(Carrier, u64)> {
         self.shared.forwarded()
     }

@@ -23,7 +23,7 @@ pub(crate) struct Load {
     in_flight: AtomicUsize,
     /// Requests that are over, by the first digit of their status; the first ones had no answer.
     answered: [AtomicU64; 6],
-    /// Those of them for which an endpoint was chosen, by carrier.
+    /// Those for which an attempt at an endpoint was made, by carrier.
     forwarded: [AtomicU64; 2],
     /// Counts of ended streams, and of the bytes that streams have transferred.
     pub(crate) streams: Tally,
@@ -97,12 +97,12 @@ impl Load {
         self.answered[if class < self.answered.len() { class } else { 0 }].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Requests that are over and that this carrier has forwarded, or has tried to.
+    /// Completed requests that this carrier forwarded or tried to forward.
     pub(crate) fn forwards(&self, carrier: Carrier) -> u64 {
         self.forwarded[carrier as usize].load(Ordering::Relaxed)
     }
 
-    /// A request that this carrier has forwarded is over.
+    /// A request that this carrier forwarded or tried to forward is over.
     pub(crate) fn forwarded(&self, carrier: Carrier) {
         self.forwarded[carrier as usize].fetch_add(1, Ordering::Relaxed);
     }

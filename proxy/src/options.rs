@@ -1,4 +1,4 @@
-//! How the data plane runs.
+//! Options of the data plane.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,42 +14,42 @@ use portcullis_tls::Offer;
 
 use crate::{Capacity, ConnectionLimits, LocalBackends};
 
-/// What carries requests to backends.
+/// The proxy implementations that forward requests to backends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Carriers {
-    /// Our own carries requests to HTTP/1 backends, pingora those to HTTP/2 backends and tunnels.
+    /// Our own for HTTP/1 backends, pingora for HTTP/2 backends and tunnels.
     #[default]
     All,
-    /// pingora carries everything.
+    /// pingora for all requests.
     Pingora,
 }
 
-/// How the data plane runs.
+/// Options of the data plane that are fixed when it starts.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What carries requests.
+    /// The proxy implementations in use.
     pub carriers: Carriers,
     /// Addresses that every listener binds.
     pub bind: Vec<IpAddr>,
     /// Worker threads; each has its own listeners and its own connections to backends.
     pub workers: usize,
-    /// Limit of time for a connection to a backend.
+    /// Time limit for connecting to a backend.
     pub connect_timeout: Duration,
-    /// Limit of time while bytes wait that a peer does not take, or for more of an answer; of HTTP/2 backends, for its
-    /// head.
+    /// How long a peer may accept none of the bytes that wait for it, or an HTTP/1 backend may send nothing of its response.
+    /// For HTTP/2 backends, the time limit for the head of the response.
     pub idle_timeout: Duration,
-    /// Limit of time for an answer of an HTTP/2 backend that has begun and goes on with nothing in either direction, as
-    /// that of a gRPC watch may.
+    /// How long a response of an HTTP/2 backend may be idle in both directions after its head, as that of a gRPC watch can
+    /// be.
     pub stream_idle_timeout: Duration,
-    /// Each connection to an HTTP/2 backend is pinged so often, and ended 5 s after a PING that is not answered. Servers
-    /// of gRPC end a connection themselves on which the fourth PING within five minutes comes without data of theirs
-    /// between, so it is a third of `stream_idle_timeout` at least.
+    /// The interval between PINGs on a connection to an HTTP/2 backend. The connection is closed if a PING is not answered
+    /// within 5 s. gRPC servers close a connection that sends a fourth PING within five minutes without data in between, so
+    /// the interval must be at least a third of `stream_idle_timeout`.
     pub backend_ping_interval: Duration,
-    /// Limit of time for a request's head, from its first byte to its last.
+    /// Time limit for receiving the head of a request, from its first byte to its last.
     pub header_timeout: Duration,
-    /// Limit of bytes for the head of an HTTP/1 request; h2 has 64 KiB.
+    /// The maximum size of the head of an HTTP/1 request, in bytes. For HTTP/2 it is 64 KiB.
     pub max_header_bytes: usize,
-    /// Limit of time for a client's connection without a request.
+    /// How long a client's connection may be open without a request.
     pub keepalive_timeout: Duration,
     /// Time limit for a TLS handshake, or for the ClientHello of a connection whose TLS is passed through.
     pub handshake_timeout: Duration,
@@ -63,28 +63,28 @@ pub struct Options {
     /// The maximum number of kernel pipes of each worker, for streams that transfer many bytes and for large bodies of answers.
     /// A pipe takes two descriptors.
     pub pipes: usize,
-    /// Limit of time for the connections of a port that is no longer in the table to end (WebSockets do not end by
-    /// themselves); then they are cut.
+    /// How long connections of a port that is no longer in the table may continue (WebSockets do not end by themselves).
+    /// Then they are closed.
     pub port_drain: Duration,
     /// The maximum number of idle connections to backends in each of pingora's pools. Each worker has
     /// [`Capacity::POOLS`].
     pub upstream_idle_connections: usize,
     /// The maximum number of idle connections to HTTP/1 backends of our own carrier, of all workers together.
     pub idle_connections: usize,
-    /// Whether backends may be on this machine.
+    /// Whether backends can be on this machine.
     pub local_backends: LocalBackends,
-    /// Where the names of backends may lead.
+    /// Which addresses the DNS names of backends may resolve to.
     pub external_names: ExternalNames,
-    /// Servers that are asked for the addresses of names; those of the system where there are none.
+    /// DNS servers; if empty, those of the system.
     pub name_servers: Vec<SocketAddr>,
-    /// Which addresses are whose; asked where that limits names.
+    /// The owners of the addresses in the cluster, for `external_names`.
     pub cluster_addresses: Arc<ClusterAddresses>,
-    /// The maximum number of requests, streams and flows of datagrams in flight. At the limit, a request is answered
-    /// 503, and a stream is closed.
+    /// The maximum number of requests, streams and flows of datagrams in flight. At the limit, requests are rejected with
+    /// 503, and streams are closed.
     pub max_requests: usize,
-    /// Limit of mirrored requests that each worker has in flight; more are not begun.
+    /// The maximum number of mirrored requests in flight of each worker. Beyond it, requests are not mirrored.
     pub max_mirrors: usize,
-    /// Limit of bytes that all mirrored requests together hold; those to one namespace hold a quarter of it.
+    /// The maximum memory of all mirrored requests, in bytes. Those to one namespace can use a quarter of it.
     pub mirror_bytes: usize,
     /// Maximum size of buffered request bodies in memory. A namespace can use at most as much as remains for others.
     pub spool_memory: usize,
@@ -92,11 +92,12 @@ pub struct Options {
     pub spool_directory: Option<PathBuf>,
     /// Maximum size of the files in that directory, shared as [`Self::spool_memory`].
     pub spool_bytes: u64,
-    /// The maximum number of label sets in [`Proxy::ingress_metrics`](crate::Proxy::ingress_metrics). A namespace can have half of them.
+    /// The maximum number of label sets in [`Proxy::ingress_metrics`](crate::Proxy::ingress_metrics). A namespace can have
+    /// half of them.
     pub ingress_label_sets: usize,
-    /// Writes a line of the access log that has a format of its own ([`LogOptions::format`]); the line has its end.
+    /// Writes a line of the access log in a custom format ([`LogOptions::format`]). The line includes its line break.
     pub access_line: Option<fn(&str)>,
-    /// What holds until [`Proxy::set_live_options`](crate::Proxy::set_live_options) says otherwise.
+    /// The initial values of the options that [`Proxy::set_live_options`](crate::Proxy::set_live_options) can change.
     pub live: LiveOptions,
 }
 
@@ -155,13 +156,13 @@ impl Default for Options {
 /// Options that can change while the data plane runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveOptions {
-    /// Peers whose `X-Forwarded-*` are believed, as `address/prefix length`.
+    /// Peers whose `X-Forwarded-*` headers are trusted, as `address/prefix length`.
     pub trusted: Vec<(IpAddr, u8)>,
-    /// Peers that are believed as to the client's address alone, and not as to scheme, host and port.
+    /// Peers that are trusted for the client's address only, not for scheme, host and port.
     pub trusted_for_address: Vec<(IpAddr, u8)>,
     /// The header with the client's address, in place of `X-Forwarded-For`.
     pub client_header: Option<HeaderName>,
-    /// What backends get in `X-Forwarded-For` behind trusted peers.
+    /// The value of `X-Forwarded-For` for backends if the peer is trusted.
     pub forwarded_for: ForwardedFor,
     /// The access log of requests.
     pub log: LogOptions,
@@ -169,9 +170,8 @@ pub struct LiveOptions {
     pub clients: ClientOptions,
     /// What is offered in TLS handshakes with clients.
     pub offer: Offer,
-    /// Load balancers in front that begin each connection with a PROXY header (version 1 or 2), as
-    /// `address/prefix length`. A connection from one of them that does not is refused; connections from elsewhere are
-    /// taken as they are.
+    /// Load balancers that begin each connection with a PROXY header (version 1 or 2), as `address/prefix length`. A
+    /// connection from one of them without the header is refused. Connections from other addresses have no such header.
     pub proxy_protocol: Vec<(IpAddr, u8)>,
     /// The same on the ports of the table that require it ([`Port::proxy_protocol`](portcullis_routing::Port)).
     pub port_proxies: Vec<(IpAddr, u8)>,
@@ -180,10 +180,10 @@ pub struct LiveOptions {
     pub connections: ConnectionLimits,
 }
 
-/// What of requests is logged, if the tracing target `access` is enabled.
+/// Options of the access log. Requests are only logged if the tracing target `access` is enabled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
-    /// The form of the lines; `None` is an event.
+    /// The custom format of the lines; `None` is a tracing event.
     pub format: Option<Arc<LogFormat>>,
     /// Requests with these targets are not logged.
     pub skipped: Option<Arc<MapKeys>>,
@@ -191,7 +191,7 @@ pub struct LogOptions {
     pub is_off: bool,
 }
 
-/// How connections of clients are served; `None` is as [`Options`] say.
+/// Options of client connections. `None` is the value in [`Options`], unless stated otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientOptions {
     /// [`Options::header_timeout`].
@@ -204,7 +204,7 @@ pub struct ClientOptions {
     pub body_timeout: Option<Duration>,
     /// The number of requests after which a connection is closed; `None` is no limit.
     pub max_requests: Option<NonZeroU32>,
-    /// Whether requests without `X-Request-ID` get none.
+    /// Whether no `X-Request-ID` is added to requests without one.
     pub without_request_ids: bool,
     /// Whether clients may not use HTTP/2.
     pub without_http2: bool,
@@ -236,12 +236,12 @@ impl HeaderNames {
     }
 }
 
-/// What backends get in `X-Forwarded-For` where the peer is a trusted proxy.
+/// The value of `X-Forwarded-For` for backends if the peer is a trusted proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedFor {
-    /// The list that the proxy sent, and the proxy.
+    /// The list that the proxy sent, followed by the address of the proxy.
     #[default]
     List,
-    /// The client alone.
+    /// Only the client's address.
     Client,
 }

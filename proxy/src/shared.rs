@@ -201,7 +201,7 @@ impl Shared {
         std::array::from_fn(|class| self.loads.iter().map(|load| load.answers(class)).sum())
     }
 
-    /// Requests that are over and that a carrier has forwarded, or has tried to, by carrier.
+    /// Completed requests that a carrier forwarded or tried to forward, by carrier.
     pub(crate) fn forwarded(&self) -> Vec<(Carrier, u64)> {
         let count = |carrier| (carrier, self.loads.iter().map(|load| load.forwards(carrier)).sum());
         [Carrier::Http1, Carrier::Pingora].map(count).into()

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"portcullis.dev/e2e/internal/portcullis"
@@ -25,7 +26,7 @@ func (s *S) Forwarded() (Forwarded, error) {
 		return sum, err
 	}
 	for _, pod := range pods.Items {
-		if pod.Status.PodIP == "" || pod.DeletionTimestamp != nil {
+		if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
 			continue
 		}
 		page, err := adminPage(s.Context(), pod.Status.PodIP, "/metrics")

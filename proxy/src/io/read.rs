@@ -1,4 +1,4 @@
-//! Reads from sockets, for less than tokio's `poll_read` takes.
+//! Reads from sockets, with fewer instructions than tokio's `poll_read`.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ pub(crate) fn poll_read(tcp: &TcpStream, cx: &mut Context<'_>, room: &mut [u8]) 
     }
 }
 
-/// Reads if the socket is known to be readable; only then is the room asked for. tokio's `poll_read` registers the task first.
+/// Reads if the runtime knows that the socket is readable; otherwise returns `WouldBlock`, without calling `room`.
 ///
 /// A task that does nothing but this would never yield, since it does not count against the task's share of a turn.
 pub(crate) fn try_read<'r>(tcp: &TcpStream, room: impl FnOnce() -> &'r mut [u8]) -> io::Result<usize> {
@@ -31,7 +31,7 @@ pub(crate) fn try_read<'r>(tcp: &TcpStream, room: impl FnOnce() -> &'r mut [u8])
     let result = tcp.try_io(Interest::READABLE, || {
         let room = room();
         (_, read) = recv(tcp, &mut *room, RecvFlags::empty())?;
-        // The socket has no more bytes. This error makes tokio wait for the next ones, without another call to find out.
+        // The socket has no more bytes. The error tells tokio so, which saves a system call that would fail.
         if (1..room.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     if read > 0 { Ok(read) } else { result.map(|()| 0) }

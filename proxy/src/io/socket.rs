@@ -96,7 +96,7 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let Some(early) = &mut this.early else {
-            // To fill a large buffer of pingora's or h2's with zeros would take longer than most reads.
+            // Filling a large buffer of pingora or h2 with zeros would take longer than most reads.
             if buf.initialized().len() < buf.capacity() {
                 return Pin::new(&mut this.tcp).poll_read(cx, buf);
             }
@@ -155,19 +155,16 @@ mod tests {
 
     use tokio::{
         io::AsyncWriteExt,
-        net::TcpListener,
         time::{Instant, timeout},
     };
 
     use super::*;
+    use crate::io::pair::pair;
 
     #[tokio::test]
     async fn a_read_initializes_no_more_than_it_gives() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (tcp, accepted) =
-            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let (mut socket, (mut client, _)) =
-            (Socket::new(tcp.unwrap(), Duration::from_secs(60)), accepted.unwrap());
+        let (tcp, mut client) = pair().await;
+        let mut socket = Socket::new(tcp, Duration::from_secs(60));
         client.write_all(b"hello").await.unwrap();
         let mut room = [MaybeUninit::uninit(); 1 << 16];
         let mut buf = ReadBuf::uninit(&mut room);
@@ -177,11 +174,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_takes_fails_though_it_be_flushed_and_tried_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (tcp, accepted) =
-            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let _client = accepted.unwrap();
-        let (mut socket, begin) = (Socket::new(tcp.unwrap(), Duration::from_secs(60)), Instant::now());
+        let (tcp, _client) = pair().await;
+        let (mut socket, begin) = (Socket::new(tcp, Duration::from_secs(60)), Instant::now());
         let error = loop {
             match timeout(Duration::from_secs(1), socket.write_all(&[0; 1 << 16])).await {
                 Ok(Ok(())) | Err(_) => socket.flush().await.unwrap(),

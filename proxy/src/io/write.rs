@@ -1,4 +1,4 @@
-//! Writes to sockets, for less than tokio's `poll_write` takes.
+//! Writes to sockets, with fewer instructions than tokio's `poll_write`.
 
 use std::{
     io::{self, IoSlice},
@@ -14,8 +14,8 @@ use tokio::{io::Interest, net::TcpStream, task::coop::poll_proceed};
 /// The maximum number of slices in a call of writev(2) (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
 
-/// Writes as much of `bufs` as the socket accepts; returns how many bytes that is. Counts against the task's share of a turn, so
-/// that a peer that reads as fast as it is sent to does not keep the thread from other connections.
+/// Writes as much of `bufs` as the socket accepts, and returns the number of bytes. Counts against the task's budget, so that a
+/// peer that reads fast does not keep the thread from serving other connections.
 pub(crate) fn poll_write(
     tcp: &TcpStream,
     cx: &mut Context<'_>,
@@ -33,7 +33,7 @@ pub(crate) fn poll_write(
     }
 }
 
-/// Writes if the socket is known to be writable. tokio's `poll_write` registers the task first.
+/// Writes if the runtime knows that the socket is writable; otherwise returns `WouldBlock`.
 fn try_write(tcp: &TcpStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
     let mut written = 0;
     let result = tcp.try_io(Interest::WRITABLE, || {
@@ -48,7 +48,7 @@ fn try_write(tcp: &TcpStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
                 several.iter().map(|buf| buf.len()).sum()
             }
         };
-        // The socket's buffer is full. This error makes tokio wait for room, without another call to find out.
+        // The socket's buffer is full. The error tells tokio so, which saves a system call that would fail.
         if (1..len).contains(&written) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     if written > 0 { Ok(written) } else { result.map(|()| 0) }
@@ -58,18 +58,16 @@ fn try_write(tcp: &TcpStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
 mod tests {
     use std::future::poll_fn;
 
-    use tokio::{io::AsyncReadExt as _, net::TcpListener};
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::io::pair::pair;
 
     /// A peer that reads only at times gets every byte, in order, however the socket's buffer divides them.
     #[tokio::test]
     async fn bytes_arrive_whole_though_the_socket_is_full_in_between() {
         const LEN: usize = 8 << 20;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (tcp, accepted) =
-            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let (tcp, (mut peer, _)) = (tcp.unwrap(), accepted.unwrap());
+        let (tcp, mut peer) = pair().await;
         let sent: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
         let write = async {
             let (mut at, mut waits) = (0, 0);
@@ -101,10 +99,7 @@ mod tests {
     /// A write that is cut to the maximum number of slices leaves the socket writable.
     #[tokio::test]
     async fn any_number_of_slices_is_written() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (tcp, accepted) =
-            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let (tcp, (mut peer, _)) = (tcp.unwrap(), accepted.unwrap());
+        let (tcp, mut peer) = pair().await;
         let bufs = [IoSlice::new(b"ab"); 3 * MAX_SLICES];
         let mut rest = &bufs[..];
         while !rest.is_empty() {
@@ -119,10 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_to_a_peer_that_has_gone_is_an_error() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (tcp, accepted) =
-            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
-        let (tcp, (peer, _)) = (tcp.unwrap(), accepted.unwrap());
+        let (tcp, peer) = pair().await;
         peer.set_zero_linger().unwrap();
         drop(peer);
         tcp.readable().await.unwrap();

@@ -309,22 +309,14 @@ impl Way {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
     use crate::{
+        io::pair::pair,
         load::Load,
         stream::{Client, Route, Spoken},
     };
-
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let connected = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (connected, listener.accept().await.unwrap().0)
-    }
 
     #[tokio::test]
     async fn small_writes_to_a_backend_are_not_delayed_from_the_second_on() {

@@ -13,10 +13,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::InvalidTemplate;
 use crate::Headers;
 
-/// Characters that are escaped in a URL that is an argument of another one.
+/// Characters that are escaped in a URL that is a query argument of another URL.
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// With or without padding, as nginx reads credentials.
+/// Padding is optional, as in nginx.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
