@@ -48,7 +48,7 @@ pub enum Endpoints {
 pub struct Endpoint {
     /// The address that the endpoint listens on.
     pub address: SocketAddr,
-    /// See [`point`]: the same in every process.
+    /// The result of [`point`] for the address. It is the same in every process.
     pub(super) point: u64,
     pub(super) number: Number,
     pub(super) latency: Latency,

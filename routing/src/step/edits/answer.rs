@@ -17,7 +17,7 @@ pub struct AnswerEdits<'r> {
     chain: Chain<'r>,
     /// Whether the response depends on the request's origin.
     varies: bool,
-    /// The result of CORS, if the request has an origin. Its headers take precedence over those of the other steps.
+    /// The result of CORS, if the request has an `Origin` header. Its headers replace those that other steps set.
     cors: Option<Allowed<'r>>,
     /// The same for an Ingress.
     ingress_cors: Option<Granted<'r>>,
@@ -25,9 +25,9 @@ pub struct AnswerEdits<'r> {
     hsts: Option<&'r HeaderValue>,
     /// The rewrites, and the prefix that makes a path an absolute URL.
     rewrite: Option<(&'r AnswerRewrite, &'r str)>,
-    /// The header that starts a session. A cookie is added to those of the response.
+    /// The header that starts a session. If it is a cookie, it is added to those of the response.
     session: Option<(&'r HeaderName, &'r HeaderValue)>,
-    /// The cookie of a check, which is added as well.
+    /// The cookie that a check sets. It is added to those of the response.
     cookie: Option<&'r HeaderValue>,
 }
 
@@ -127,13 +127,13 @@ impl<'r> AnswerEdits<'r> {
                 .is_some_and(|session| name.eq_ignore_ascii_case(session.as_str().as_bytes()))
     }
 
-    /// Writes the headers that are added, as lines of HTTP/1.
+    /// Writes the added headers as lines of HTTP/1.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.chain.write(|name| self.sets_itself(name), out);
         self.each_of_its_own(|name, value| put_line(out, name, value));
     }
 
-    /// Applies the changes, after the rewrites of existing headers.
+    /// Rewrites existing headers, and then applies the other changes.
     pub fn rewrite_and_apply(&self, before: &HeaderMap, headers: &mut impl HeadersMut) {
         if let Some((rewrite, base)) = self.rewrite {
             for (name, values) in rewrite.changed(before, base) {

@@ -135,7 +135,7 @@ impl<'r> Chain<'r> {
         self.0.iter().copied().flatten()
     }
 
-    /// Writes the headers that are added, as lines of HTTP/1, without those for which `is_left_out` is true.
+    /// Writes the added headers as lines of HTTP/1, except those for which `is_left_out` returns true.
     pub(super) fn write(&self, is_left_out: impl Fn(&[u8]) -> bool, out: &mut Vec<u8>) {
         for (at, link) in self.0.iter().enumerate() {
             let Some(edits) = link else { continue };

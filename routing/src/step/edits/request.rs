@@ -50,7 +50,7 @@ impl<'r> RequestEdits<'r> {
         self.connection
     }
 
-    /// Writes the headers that are added, except Host, as lines of HTTP/1.
+    /// Writes the added headers, except Host, as lines of HTTP/1.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.chain.write(|_| false, out);
     }
