@@ -37,13 +37,13 @@ pub(crate) fn poll_write(
 fn try_write(tcp: &TcpStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
     let mut written = 0;
     let result = tcp.try_io(Interest::WRITABLE, || {
-        let len: usize = match bufs {
-            [one] => {
+        let len = match only(bufs) {
+            Some(one) => {
                 written = send(tcp, one, SendFlags::NOSIGNAL)?;
                 one.len()
             }
-            several => {
-                let several = &several[..several.len().min(MAX_SLICES)];
+            None => {
+                let several = &bufs[..bufs.len().min(MAX_SLICES)];
                 written = writev(tcp, several)?;
                 several.iter().map(|buf| buf.len()).sum()
             }
@@ -52,6 +52,14 @@ fn try_write(tcp: &TcpStream, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         if (1..len).contains(&written) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     if written > 0 { Ok(written) } else { result.map(|()| 0) }
+}
+
+/// The slice that is not empty, if there is exactly one. To send it takes the kernel less than a call of writev(2) with the same
+/// bytes.
+fn only<'a>(bufs: &'a [IoSlice<'_>]) -> Option<&'a [u8]> {
+    let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
+    let one = filled.next()?;
+    filled.next().is_none().then_some(one)
 }
 
 #[cfg(test)]
