@@ -76,7 +76,7 @@ impl Streams {
         let mut timer = pin!(sleep_until(self.ends_at(limit)));
         let (mut runs, mut leaving) = (false, false);
         poll_fn(|cx| {
-            // A stream that was accepted in the last turn has been counted by now, as its task has run.
+            // A stream that pingora accepted in the last turn has been counted by now, as its task has run.
             if std::mem::take(&mut leaving) && self.ends_at(limit) <= Instant::now() {
                 self.expired.store(true, Ordering::Relaxed);
                 let _ = connection.as_mut().poll(cx);
@@ -150,7 +150,7 @@ mod tests {
         let connection = async {
             tokio::time::sleep(limit).await;
             let streams = Arc::clone(&streams);
-            // The stream's own task counts it.
+            // As pingora does: the stream's own task counts it.
             tokio::spawn(async move {
                 let _open = streams.open();
                 tokio::time::sleep(Duration::from_secs(100)).await;
