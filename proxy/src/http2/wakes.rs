@@ -152,7 +152,10 @@ impl Wake for H2Note {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
+    use std::{
+        sync::atomic::AtomicU32,
+        time::{Duration, Instant},
+    };
 
     use super::*;
 
@@ -215,6 +218,7 @@ mod tests {
     #[test]
     fn no_wake_of_another_thread_is_lost() {
         const TIMES: u32 = 20_000;
+        const LOST: Duration = Duration::from_secs(20);
         let wakes = Wakes::new();
         wakes.set_h2_woken(false);
         let stream = wakes.stream_waker(7);
@@ -250,10 +254,16 @@ mod tests {
                         break;
                     }
                 }
-                if seen.load(Ordering::Relaxed) < TIMES {
-                    std::thread::park();
+                let (number, since) = (seen.load(Ordering::Relaxed), Instant::now());
+                if number < TIMES {
+                    std::thread::park_timeout(LOST);
+                }
+                if since.elapsed() >= LOST {
+                    // Ends the other thread.
+                    seen.store(u32::MAX, Ordering::Release);
                 }
             }
         });
+        assert_eq!(seen.load(Ordering::Relaxed), TIMES, "a wake was lost");
     }
 }
