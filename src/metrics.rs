@@ -3,34 +3,23 @@
 //! Labels come from our own enumerations and from objects, never from a request.
 
 pub mod nginx;
+mod process;
+mod state;
+mod traffic;
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    sync::atomic::AtomicU64,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_controller::{Severity, Topic, ir::Kind};
 use portcullis_proxy::{Limit, OverLimit, Streams};
-use portcullis_routing::{BackendKey, BackendObject, Carrier};
-use procfs::{ProcResult, WithCurrentSystemInfo as _, process::Process};
-use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::{ConstCounter, Counter},
-        family::Family,
-        gauge::{ConstGauge, Gauge},
-        info::Info,
-    },
-    registry::{Registry, Unit},
-};
+use portcullis_routing::{BackendKey, Carrier};
+use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
 
-use self::nginx::Nginx;
+use self::{nginx::Nginx, process::Usage};
 
 /// What [`text`] is served as.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How the process stands; read anew for each scrape.
+/// The state of the process, as read for one scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Requests that are over, by the first digit of their status; 0 is those that were cut before any answer.
@@ -80,104 +69,13 @@ pub struct Figures {
     pub nginx: Option<Nginx>,
 }
 
-/// What the process uses.
-#[derive(Clone, Copy, Debug)]
-struct Usage {
-    cpu_seconds: f64,
-    resident_bytes: u64,
-    virtual_bytes: u64,
-    /// In seconds since 1970.
-    started_at: u64,
-    open_files: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Class {
-    class: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfCarrier {
-    carrier: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InStore {
-    store: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfPort {
-    port: u16,
-}
-
-/// A Service's port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfBackend {
-    namespace: String,
-    service: String,
-    /// The port: `80`, or `53/udp`.
-    port: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfLimit {
-    limit: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfKind {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfReason {
-    reason: &'static str,
-}
-
-/// The labels of ended streams and flows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfEnd {
-    protocol: &'static str,
-    end: &'static str,
-}
-
-/// The labels of a direction: from clients (`in`), or to them (`out`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfDirection {
-    protocol: &'static str,
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfLog {
-    log: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfSeverity {
-    severity: &'static str,
-}
-
-/// A kind, and what there is to remark about objects of it: closed lists.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfTopic {
-    kind: &'static str,
-    reason: &'static str,
-    /// Of ingress-nginx, without the prefix; empty where it is not about one that is known.
-    annotation: &'static str,
-}
-
-/// In the order of [`Figures::answered`].
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
 /// The figures as Prometheus reads them.
 pub fn text(figures: &Figures) -> String {
     let mut registry = Registry::with_prefix("portcullis");
     let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "Version of the running binary", version);
-    traffic(&mut registry, figures);
-    state(&mut registry, figures);
+    traffic::register(&mut registry, figures);
+    state::register(&mut registry, figures);
     let mut text = String::new();
     // Only the writer can fail, and a String does not.
     let _ = encode(&mut text, &registry);
@@ -186,7 +84,7 @@ pub fn text(figures: &Figures) -> String {
     let usage =
         usage.inspect_err(|error| tracing::debug!(%error, "the process's own figures cannot be read"));
     let usage = usage.ok();
-    usage.iter().for_each(|usage| process(&mut registry, usage));
+    usage.iter().for_each(|usage| process::register(&mut registry, usage));
     // One text, one end.
     text.truncate(text.len() - END.len());
     let _ = encode(&mut text, &registry);
@@ -200,212 +98,15 @@ pub fn text(figures: &Figures) -> String {
 
 const END: &str = "# EOF\n";
 
-fn traffic(registry: &mut Registry, figures: &Figures) {
-    let requests = Family::<Class, Counter<u64, AtomicU64>>::default();
-    for (class, count) in CLASSES.into_iter().zip(figures.answered) {
-        requests.get_or_create(&Class { class }).inc_by(count);
-    }
-    registry.register("requests", "Completed requests, by status class", requests);
-    let forwarded = Family::<OfCarrier, Counter<u64, AtomicU64>>::default();
-    for (carrier, count) in &figures.forwarded {
-        forwarded.get_or_create(&OfCarrier { carrier: carrier.to_string() }).inc_by(*count);
-    }
-    let help = "Completed requests that a carrier forwarded or tried to forward to a backend";
-    registry.register("forwarded_requests", help, forwarded);
-    registry.register(
-        "requests_in_flight",
-        "Requests, HTTP/2 streams, WebSockets, TCP and TLS streams and UDP flows in flight",
-        ConstGauge::new(gauge(figures.in_flight)),
-    );
-    registry.register(
-        "connections",
-        "Client connections, including idle ones",
-        ConstGauge::new(gauge(figures.connections)),
-    );
-    let by_reason = [
-        (
-            "refused_addresses",
-            "Prohibited backend addresses to which no connection was made",
-            &figures.refused_addresses,
-        ),
-        ("failed_handshakes", "Failed TLS handshakes of clients", &figures.failed_handshakes),
-        ("lost_mirrors", "Mirrored requests that were aborted or failed", &figures.lost_mirrors),
-        ("dropped_datagrams", "Dropped datagrams", &figures.dropped_datagrams),
-    ];
-    for (name, help, counts) in by_reason {
-        let family = Family::<OfReason, Counter<u64, AtomicU64>>::default();
-        for (reason, count) in counts {
-            family.get_or_create(&OfReason { reason }).inc_by(*count);
-        }
-        registry.register(name, help, family);
-    }
-    let help = "Responses that were not compressed because the memory for it was used up";
-    registry.register("uncompressed_responses", help, ConstCounter::new(figures.uncompressed_responses));
-    let help = "Requests that were rejected because there was no space for their bodies";
-    registry.register("refused_bodies", help, ConstCounter::new(figures.refused_bodies));
-    let spooled = Family::<InStore, Gauge>::default();
-    for (store, bytes) in &figures.spooled_bytes {
-        spooled.get_or_create(&InStore { store }).set(i64::try_from(*bytes).unwrap_or(i64::MAX));
-    }
-    registry.register("spooled_bytes", "The size of buffered request bodies", spooled);
-    streams(registry, &figures.streams);
-    let dropped = Family::<OfLog, Counter<u64, AtomicU64>>::default();
-    for (log, count) in &figures.dropped_log_lines {
-        dropped.get_or_create(&OfLog { log }).inc_by(*count);
-    }
-    registry.register("dropped_log_lines", "Log lines dropped because they were not read in time", dropped);
-    let by_backend = by_backend(&figures.backend_connections);
-    let help = "Connections to backends of the carrier http1, including idle ones, and of streams";
-    registry.register("backend_connections", help, by_backend);
-    let by_port = Family::<OfPort, Gauge>::default();
-    for (port, count) in &figures.connections_by_port {
-        by_port.get_or_create(&OfPort { port: *port }).set(gauge(*count));
-    }
-    registry.register("port_connections", "Client connections, by listener port", by_port);
-    let (shed, refused) = (Family::<OfLimit, Counter>::default(), Family::<OfLimit, Counter>::default());
-    for (limit, over_limit) in &figures.over_limit {
-        let limit = match limit {
-            Limit::Process => "process",
-            Limit::Port => "port",
-            Limit::Client => "client",
-        };
-        shed.get_or_create(&OfLimit { limit }).inc_by(over_limit.shed);
-        refused.get_or_create(&OfLimit { limit }).inc_by(over_limit.refused);
-    }
-    registry.register(
-        "connections_shed",
-        "Idle connections closed to make room, by the limit that was reached",
-        shed,
-    );
-    registry.register(
-        "connections_refused",
-        "New connections closed because no connection was idle, by the limit that was reached",
-        refused,
-    );
-}
-
-fn streams(registry: &mut Registry, streams: &[Streams]) {
-    let ended = Family::<OfEnd, Counter<u64, AtomicU64>>::default();
-    let bytes = Family::<OfDirection, Counter<u64, AtomicU64>>::default();
-    for Streams { protocol, ended: ends, received, sent } in streams {
-        for (end, count) in ends {
-            ended.get_or_create(&OfEnd { protocol, end }).inc_by(*count);
-        }
-        for (direction, count) in [("in", received), ("out", sent)] {
-            bytes.get_or_create(&OfDirection { protocol, direction }).inc_by(*count);
-        }
-    }
-    let help = "Completed TCP and TLS streams and UDP flows, by the way they ended";
-    registry.register("streams", help, ended);
-    registry.register(
-        "stream_bytes",
-        "Bytes of streams and flows, from clients (in) and to clients (out)",
-        bytes,
-    );
-}
-
-/// The maximum number of backends that have a series of their own.
-const MAX_BACKENDS: usize = 1000;
-
-/// Returns a series for each of the backends with the most connections, and one with the sum of all others.
-fn by_backend(connections: &[(BackendKey, usize)]) -> Family<OfBackend, Gauge> {
-    let mut connections: Vec<_> = connections.iter().collect();
-    connections.sort_by_key(|(backend, count)| (Reverse(*count), backend));
-    let family = Family::<OfBackend, Gauge>::default();
-    for (place, (backend, count)) in connections.into_iter().enumerate() {
-        let labels = if place < MAX_BACKENDS { OfBackend::of(backend) } else { OfBackend::others() };
-        family.get_or_create(&labels).inc_by(gauge(*count));
-    }
-    family
-}
-
-impl OfBackend {
-    fn of(backend: &BackendKey) -> Self {
-        let BackendKey { kind, namespace, service, port } = backend;
-        let service = match kind {
-            BackendObject::Service => service.to_string(),
-            BackendObject::XBackend => format!("XBackend/{service}"),
-        };
-        Self { namespace: namespace.to_string(), service, port: port.to_string() }
-    }
-
-    /// No Service has such a name.
-    fn others() -> Self {
-        Self { namespace: String::new(), service: "_others".into(), port: "0".into() }
-    }
-}
-
-fn state(registry: &mut Registry, figures: &Figures) {
-    registry.register(
-        "ready",
-        "1 if the first routing table is active and all ports are bound",
-        ConstGauge::new(i64::from(figures.ready)),
-    );
-    if let Some(leads) = figures.leads {
-        registry.register(
-            "leader",
-            "1 in the replica that writes to the cluster",
-            ConstGauge::new(i64::from(leads)),
-        );
-    }
-    if let Some(refused) = figures.refused_statuses {
-        let help = "Objects with a status that the API server rejects even with shortened messages";
-        registry.register("refused_statuses", help, ConstGauge::new(gauge(refused)));
-    }
-    registry.register(
-        "unbound_ports",
-        "Ports of listeners that could not be bound",
-        ConstGauge::new(gauge(figures.unbound)),
-    );
-    let problems = Family::<OfSeverity, Gauge>::default();
-    for (severity, name) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
-        let count = figures.problems.iter().filter(|of| **of == severity).count();
-        problems.get_or_create(&OfSeverity { severity: name }).set(gauge(count));
-    }
-    registry.register("problems", "Objects that are rejected (error) or have a warning (warning)", problems);
-    let remarks = Family::<OfTopic, Gauge>::default();
-    for ((kind, topic), count) in &figures.remarks {
-        let (reason, annotation) = topic.labels();
-        remarks.get_or_create(&OfTopic { kind: kind.as_str(), reason, annotation }).set(gauge(*count));
-    }
-    let help = "Parts of accepted objects that are closed, not served or have no effect";
-    registry.register("object_warnings", help, remarks);
-    let degraded = Family::<OfKind, Gauge>::default();
-    for kind in &figures.degraded {
-        degraded.get_or_create(&OfKind { kind }).set(1);
-    }
-    registry.register("unreadable_kinds", "Kinds of objects that cannot be read from the cluster", degraded);
-}
-
-/// Under the names that other exporters give them.
-fn process(registry: &mut Registry, usage: &Usage) {
-    registry.register_with_unit("cpu", "CPU time", Unit::Seconds, ConstCounter::new(usage.cpu_seconds));
-    let resident = i64::try_from(usage.resident_bytes).unwrap_or(i64::MAX);
-    registry.register_with_unit("resident_memory", "Resident memory", Unit::Bytes, ConstGauge::new(resident));
-    registry.register("open_fds", "Open files and sockets", ConstGauge::new(gauge(usage.open_files)));
-}
-
-impl Usage {
-    fn of_this_process() -> ProcResult<Self> {
-        let process = Process::myself()?;
-        let stat = process.stat()?;
-        Ok(Self {
-            cpu_seconds: (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64,
-            resident_bytes: stat.rss_bytes().get(),
-            virtual_bytes: stat.vsize,
-            started_at: procfs::boot_time_secs()? + stat.starttime / procfs::ticks_per_second(),
-            open_files: process.fd_count()?,
-        })
-    }
-}
-
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use portcullis_routing::BackendObject;
+
+    use super::{traffic::MAX_BACKENDS, *};
 
     #[test]
     fn every_figure_has_its_line() {

@@ -121,6 +121,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn empty_slices_are_left_out() {
+        let (tcp, mut peer) = pair().await;
+        for (bufs, want) in [
+            ([b"", b"ab", b""], &b"ab"[..]),
+            ([b"ab", b"", b"cd"], b"abcd"),
+            ([b"", b"", b"ab"], b"ab"),
+            ([b"", b"", b""], b""),
+        ] as [([&[u8]; 3], _); _]
+        {
+            let written = poll_fn(|cx| poll_write(&tcp, cx, &bufs.map(IoSlice::new))).await.unwrap();
+            assert_eq!(written, want.len(), "{bufs:?}");
+            let mut got = vec![0; written];
+            peer.read_exact(&mut got).await.unwrap();
+            assert_eq!(got, want, "{bufs:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_write_to_a_peer_that_has_gone_is_an_error() {
         let (tcp, peer) = pair().await;
         peer.set_zero_linger().unwrap();
