@@ -28,15 +28,15 @@ trait Client {
     /// Whether the client is gone, though nobody reads what it sent last.
     fn left(&self) -> bool;
 
-    /// Whether this turn of the request's task is owed to something else that has nothing to do with it.
+    /// Whether this poll of the request is owed to something else that has nothing to do with it.
     fn woke(&mut self) -> bool;
 }
 
 /// Carries out a request inside its [`SCOPE`], no longer than it says itself, and while something happens.
 ///
 /// What pingora waits for is hard to see from outside (a window, a socket, a channel between its two halves), and some of
-/// it has no limit there. But whatever comes of it wakes the request's task: a request whose task is not woken moves no
-/// more.
+/// it has no limit there. But whatever comes of it wakes the request: one that is not woken makes no progress. So it must be polled
+/// only when it was woken.
 async fn carry<T>(
     request: impl Future<Output = Option<T>>,
     limits: &Limits,

@@ -7,6 +7,7 @@
 //!
 //! [`app::serve_http2`]: crate::app::serve_http2
 
+mod accepting;
 mod carried;
 mod driver;
 mod hold;
@@ -24,7 +25,7 @@ use pingora_core::{
 };
 use portcullis_routing::{Answer, Carrier, Cursor};
 
-use self::{carried::Carried, driver::Driver, session::Session, wakes::Place};
+use self::{accepting::Accepting, carried::Carried, driver::Driver, session::Session};
 pub(crate) use self::{
     stream::Stream,
     streams::{OpenStream, Streams},
@@ -76,8 +77,14 @@ async fn carry(connection: &Connection<'_>, down: Box<DownIo>, port: &Port) {
     let over = connection.streams.until_dropped();
     let options = connection.worker.service.h2_options().unwrap_or_default();
     let Ok(mut h2) = options.handshake(down).await else { return };
-    let mut driver = Driver::new(connection, port);
-    poll_fn(|cx| driver.poll(&mut h2, cx)).await;
+    let (mut driver, mut accepting) = (Driver::new(), Accepting::new(connection, port));
+    poll_fn(|cx| {
+        if accepting.must_tell() {
+            driver.wake_h2();
+        }
+        driver.poll(cx, |cx, carried| accepting.poll(&mut h2, cx, carried))
+    })
+    .await;
     // The requests that are still being carried fail, since their client is gone.
     drop((h2, over));
     poll_fn(|cx| driver.poll_rest(cx)).await;
@@ -89,12 +96,7 @@ type Decided = Result<Option<Box<Cursor>>, Box<Answer>>;
 impl<'c> Connection<'c> {
     /// Decides about a request, and begins to carry it. What pingora carries needs a smaller future than the others.
     /// The stream is boxed, because each future that gets it would have room for it.
-    fn begin(
-        &'c self,
-        mut stream: Box<Stream>,
-        last: &mut LastAuthority,
-        carried: &mut Carried<'c>,
-    ) -> Place {
+    fn begin(&'c self, mut stream: Box<Stream>, last: &mut LastAuthority, carried: &mut Carried<'c>) {
         let open = self.streams.open();
         let mut context = in_place::boxed(|| Context::of(Arc::clone(&self.conn)));
         request::prepare(&mut stream.head, &mut context);
@@ -104,12 +106,12 @@ impl<'c> Connection<'c> {
                 // Dropped after `open`: when no request is in flight, the connection is idle.
                 let _in_flight = self.worker.load.request();
                 self.hand_over(stream, context, open).await;
-            })
+            });
         } else {
             carried.begin(|| async move {
                 let _in_flight = self.worker.load.request();
                 self.carry(stream, context, decided, open).await;
-            })
+            });
         }
     }
 

@@ -432,7 +432,7 @@ impl AsyncWrite for DownIo {
         let this = self.get_mut();
         if this.gathers() {
             if !std::mem::replace(&mut this.owes_flush, true) {
-                // Its task is run again, after the streams that have something to send by now.
+                // h2 is polled again, after the streams that have something to send by now.
                 cx.waker().wake_by_ref();
             }
             return Poll::Ready(Ok(()));

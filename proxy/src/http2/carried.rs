@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use tokio::task::coop::has_budget_remaining;
+
 use super::wakes::{Place, StreamWaker, Wakes};
 use crate::in_place;
 
@@ -15,6 +17,8 @@ pub(super) struct Carried<'c> {
     slots: Vec<Slot<'c>>,
     /// The places of the slots without a stream.
     free: Vec<Place>,
+    /// The places of streams that are to be polled.
+    pub(super) woken: Vec<Place>,
 }
 
 /// Carries one stream, and then another.
@@ -27,22 +31,36 @@ type Carrying<'c> = Pin<Box<dyn Future<Output = ()> + Send + 'c>>;
 
 impl<'c> Carried<'c> {
     pub(super) fn new(wakes: &Arc<Wakes>) -> Self {
-        Self { wakes: Arc::clone(wakes), slots: Vec::new(), free: Vec::new() }
+        Self { wakes: Arc::clone(wakes), slots: Vec::new(), free: Vec::new(), woken: Vec::new() }
     }
 
-    /// Begins to carry a stream, and returns its place. It must be polled there.
-    pub(super) fn begin<F: Future<Output = ()> + Send + 'c>(&mut self, carry: impl FnOnce() -> F) -> Place {
+    /// Begins to carry a stream. The next [`Self::poll`] polls it.
+    pub(super) fn begin<F: Future<Output = ()> + Send + 'c>(&mut self, carry: impl FnOnce() -> F) {
         let place = self.free.pop().unwrap_or_else(|| {
             let place = self.slots.len();
             self.slots.push(Slot { stream: None, waker: self.wakes.stream_waker(place) });
             place
         });
         self.slots[place].stream = Some(in_place::pinned(carry));
-        place
+        self.woken.push(place);
+    }
+
+    /// Polls the streams that are to be polled, but no more than there is `room` for, and none after the task's budget has been
+    /// used up: it could not get on, and what watches it would take the poll for progress.
+    pub(super) fn poll(&mut self, room: &mut u32) {
+        let mut polled = 0;
+        while let Some(&place) = self.woken.get(polled)
+            && *room > 0
+            && has_budget_remaining()
+        {
+            self.poll_one(place);
+            (polled, *room) = (polled + 1, *room - 1);
+        }
+        self.woken.drain(..polled);
     }
 
     /// Polls the stream at a place, if there is one. A panic ends only this stream.
-    pub(super) fn poll(&mut self, place: Place) {
+    fn poll_one(&mut self, place: Place) {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let Some(stream) = &mut slot.stream else { return };
         let mut cx = slot.waker.begin_poll();
@@ -61,7 +79,7 @@ impl<'c> Carried<'c> {
         self.free.len() == self.slots.len()
     }
 
-    /// Returns the memory of a burst of streams once it is over.
+    /// Returns most of the memory of a burst of streams once it is over.
     fn shrink(&mut self) {
         if self.is_empty() && self.slots.len() > KEPT {
             self.slots.truncate(KEPT);
@@ -94,58 +112,50 @@ mod tests {
             ended.fetch_add(1, Ordering::Relaxed);
         };
         let mut carried = Carried::new(&Wakes::new());
-        let places = [
-            carried.begin(count),
-            carried.begin(|| async { panic!("a request that is none") }),
-            carried.begin(count),
-        ];
-        assert_eq!(places, [0, 1, 2]);
-        places.into_iter().for_each(|place| carried.poll(place));
+        carried.begin(count);
+        carried.begin(|| async { panic!("a request that is none") });
+        carried.begin(count);
+        carried.poll(&mut 3);
         assert_eq!(ended.load(Ordering::Relaxed), 2);
-        assert!(carried.is_empty());
+        assert!(carried.is_empty() && carried.woken.is_empty());
     }
 
     #[test]
-    fn places_are_taken_again_and_a_late_wake_does_no_harm() {
-        let (wakes, mut woken) = (Wakes::new(), Vec::new());
-        wakes.set_h2_woken(false);
+    fn a_place_is_taken_again_and_a_late_wake_does_no_harm() {
+        let wakes = Wakes::new();
+        wakes.begin_h2_poll();
         let late = Mutex::new(None);
         let mut carried = Carried::new(&wakes);
-        let place = carried.begin(|| {
+        carried.begin(|| {
             poll_fn(|cx| {
                 *late.lock().unwrap() = Some(cx.waker().clone());
                 Poll::Ready(())
             })
         });
-        carried.poll(place);
+        carried.poll(&mut 1);
         let late = late.lock().unwrap().take().unwrap();
         late.wake_by_ref();
-        assert!(wakes.end_turn(&mut woken), "there is no stream");
-        assert_eq!(carried.begin(pending), place);
-        carried.poll(place);
+        assert!(wakes.end_turn(), "there is no stream");
+        carried.begin(pending);
+        assert_eq!(carried.slots.len(), 1);
+        carried.poll(&mut 1);
         late.wake();
-        assert!(!wakes.end_turn(&mut woken));
-        woken.drain(..).for_each(|place| carried.poll(place));
-        assert!(wakes.end_turn(&mut woken));
-        assert!(!carried.is_empty());
+        assert!(!wakes.end_turn());
+        wakes.begin_turn(&Context::from_waker(Waker::noop()), &mut carried.woken);
+        carried.poll(&mut 1);
+        assert!(wakes.end_turn() && !carried.is_empty());
     }
 
     #[test]
     fn the_memory_of_a_burst_is_returned() {
         let mut carried = Carried::new(&Wakes::new());
-        let places: Vec<_> = (0..100).map(|_| carried.begin(|| async {})).collect();
+        (0..100).for_each(|_| carried.begin(|| async {}));
         assert_eq!(carried.slots.len(), 100);
-        places.into_iter().for_each(|place| carried.poll(place));
+        carried.poll(&mut 100);
         assert_eq!((carried.slots.len(), carried.free.len()), (KEPT, KEPT));
-        // They are usable.
-        for _ in 0..=KEPT {
-            let place = carried.begin(pending);
-            carried.poll(place);
-        }
-        assert!(!carried.is_empty());
-        let cx = &mut Context::from_waker(Waker::noop());
-        assert!(
-            carried.slots.iter_mut().all(|slot| slot.stream.as_mut().unwrap().as_mut().poll(cx).is_pending())
-        );
+        // The slots that are left are usable.
+        (0..=KEPT).for_each(|_| carried.begin(pending));
+        carried.poll(&mut 100);
+        assert!(carried.slots.iter().all(|slot| slot.stream.is_some()));
     }
 }

@@ -1,175 +1,233 @@
-//! Drives a connection: polls h2 and the streams that are being carried.
+//! Shares the turns of a connection's task among h2 and the streams that are being carried.
 
 use std::{
     mem,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
-use h2::{Reason, server};
 use tokio::task::coop::has_budget_remaining;
 
-use super::{
-    Connection, Stream,
-    carried::Carried,
-    wakes::{Place, Wakes},
-};
-use crate::{accept::Port, http::host::LastAuthority, in_place, io::DownIo};
+use super::{carried::Carried, wakes::Wakes};
 
-/// The number of streams that are accepted, and routed, before the worker's other connections are served.
-const AT_ONCE: u32 = 16;
+/// How many streams are polled before the worker's other connections are served. A stream that compresses a body, for example, takes
+/// nothing of the budget that the runtime gives to a task for each turn.
+const AT_ONCE: u32 = 64;
 
-/// How often the streams and h2 are polled before the worker's other connections are served. A stream is polled in the same turn in
-/// which it was accepted. One that wakes itself, because it has done enough for one turn, is polled no more than this.
-const ROUNDS: u32 = 2;
-
-type H2Connection = server::Connection<Box<DownIo>, Bytes>;
-
-/// Drives a connection.
+/// Polls h2 and the streams of a connection, as far as they were woken.
 pub(super) struct Driver<'c> {
-    connection: &'c Connection<'c>,
-    port: &'c Port,
     wakes: Arc<Wakes>,
     h2_waker: Waker,
     carried: Carried<'c>,
-    /// The streams that are to be polled.
-    woken: Vec<Place>,
-    /// Whether the last turn ended because the task had used up its budget, which is when h2 can neither read nor write.
+    /// Whether the last turn used up the task's budget. Without it, h2 can neither read nor write.
     is_spent: bool,
-    /// Whether the client has been told to open no more streams.
-    is_draining: bool,
-    /// The streams that were accepted. Wraps around.
-    begun: u32,
-    last: LastAuthority,
 }
 
 impl<'c> Driver<'c> {
-    pub(super) fn new(connection: &'c Connection<'c>, port: &'c Port) -> Self {
+    pub(super) fn new() -> Self {
         let wakes = Wakes::new();
-        Self {
-            connection,
-            port,
-            h2_waker: wakes.h2_waker(),
-            carried: Carried::new(&wakes),
-            wakes,
-            woken: Vec::new(),
-            is_spent: false,
-            is_draining: false,
-            begun: 0,
-            last: LastAuthority::default(),
-        }
+        Self { h2_waker: wakes.h2_waker(), carried: Carried::new(&wakes), wakes, is_spent: false }
     }
 
-    /// Accepts streams and carries them. Ready when the connection has ended.
-    pub(super) fn poll(&mut self, h2: &mut H2Connection, cx: &mut Context<'_>) -> Poll<()> {
-        self.wakes.begin_turn(cx, &mut self.woken);
-        // The task is also woken when the port is drained, and when the connection is to be closed.
-        if self.must_tell() {
-            self.wakes.set_h2_woken(true);
-        }
+    /// Has the next turn poll h2.
+    pub(super) fn wake_h2(&self) {
+        self.h2_waker.wake_by_ref();
+    }
+
+    /// Polls what was woken. `poll_h2` is ready when the connection has ended, and so is this. It can begin to carry streams; these
+    /// are polled in the same turn if it is long enough.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll_h2: impl FnMut(&mut Context<'_>, &mut Carried<'c>) -> Poll<()>,
+    ) -> Poll<()> {
+        self.wakes.begin_turn(cx, &mut self.carried.woken);
         let mut room = AT_ONCE;
-        if mem::take(&mut self.is_spent) && self.poll_h2(h2, &mut room).is_ready() {
+        if mem::take(&mut self.is_spent) && self.poll_h2(&mut poll_h2).is_ready() {
             return Poll::Ready(());
         }
-        for _ in 0..ROUNDS {
-            // Streams are first, so that h2 sends what all of them have for the client.
-            self.poll_streams();
-            if room > 0 && self.poll_h2(h2, &mut room).is_ready() {
-                return Poll::Ready(());
-            }
-            if self.woken.is_empty() && self.wakes.end_turn(&mut self.woken) {
-                return Poll::Pending;
-            }
-            self.is_spent = !has_budget_remaining();
-            if self.is_spent || (room == 0 && self.woken.is_empty()) {
-                break;
-            }
+        // First, so that h2 sends what all of them have for the client.
+        self.carried.poll(&mut room);
+        if self.wakes.is_h2_woken() && has_budget_remaining() && self.poll_h2(&mut poll_h2).is_ready() {
+            return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
+        self.carried.poll(&mut room);
+        self.end_turn(cx);
         Poll::Pending
     }
 
     /// Carries the streams of a connection that has ended. Ready when none is left.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.wakes.begin_turn(cx, &mut self.woken);
-        for _ in 0..ROUNDS {
-            self.poll_streams();
-            if self.carried.is_empty() {
-                return Poll::Ready(());
-            }
-            self.wakes.set_h2_woken(false);
-            if self.wakes.end_turn(&mut self.woken) {
-                return Poll::Pending;
-            }
+        self.wakes.begin_turn(cx, &mut self.carried.woken);
+        self.carried.poll(&mut { AT_ONCE });
+        if self.carried.is_empty() {
+            return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
+        self.wakes.begin_h2_poll();
+        self.end_turn(cx);
         Poll::Pending
     }
 
-    fn poll_streams(&mut self) {
-        for place in self.woken.drain(..) {
-            self.carried.poll(place);
-        }
+    fn poll_h2(
+        &mut self,
+        poll_h2: &mut impl FnMut(&mut Context<'_>, &mut Carried<'c>) -> Poll<()>,
+    ) -> Poll<()> {
+        self.wakes.begin_h2_poll();
+        poll_h2(&mut Context::from_waker(&self.h2_waker), &mut self.carried)
     }
 
-    /// Whether the client is to be told something of the connection as a whole.
-    fn must_tell(&self) -> bool {
-        self.drains() || self.connection.streams.is_closing()
-    }
-
-    /// Whether the client is to be told to open no more streams: the port is being drained, or the connection has had as many
-    /// requests as it may have.
-    fn drains(&self) -> bool {
-        !self.is_draining && (self.port.draining() || self.connection.conn.is_spent())
-    }
-
-    /// Polls h2 if it was woken, and accepts the streams that have come, as far as there is room in this turn. Ready when the
-    /// connection has ended.
-    fn poll_h2(&mut self, h2: &mut H2Connection, room: &mut u32) -> Poll<()> {
-        if !self.wakes.is_h2_woken() {
-            return Poll::Pending;
+    /// Wakes the task for another turn if this one was too short.
+    fn end_turn(&mut self, cx: &Context<'_>) {
+        self.is_spent = !has_budget_remaining();
+        if self.is_spent || !self.carried.woken.is_empty() || !self.wakes.end_turn() {
+            cx.waker().wake_by_ref();
         }
-        // It is woken again for what happens from here on.
-        self.wakes.set_h2_woken(false);
-        let (connection, streams) = (self.connection, &self.connection.streams);
-        let mut is_polled = false;
-        while *room > 0 {
-            let drains = self.drains();
-            if drains {
-                // New streams are still accepted until the client has seen the GOAWAY.
-                self.is_draining = true;
-                h2.graceful_shutdown();
-            }
-            // Before h2 gave out the last stream, it did all that could be done, and has arranged to be woken.
-            if is_polled && !drains && streams.are_all(self.begun) && !streams.is_closing() {
-                return Poll::Pending;
-            }
-            let cx = &mut Context::from_waker(&self.h2_waker);
-            let mut accepted = poll_stream(h2, cx);
-            if accepted.is_pending() && streams.is_closing() {
-                // This is the last poll. The GOAWAY tells the client which of its requests it may send again.
-                h2.abrupt_shutdown(Reason::NO_ERROR);
-                accepted = poll_stream(h2, cx);
-            }
-            let Some(stream) = ready!(accepted) else { return Poll::Ready(()) };
-            (self.begun, *room, is_polled) = (self.begun.wrapping_add(1), *room - 1, true);
-            // Counted from here on: a connection with a new stream is no longer idle, and is not closed to make room.
-            connection.conn.begin_request();
-            self.woken.push(connection.begin(stream, &mut self.last, &mut self.carried));
-        }
-        if !streams.are_all(self.begun) {
-            self.wakes.set_h2_woken(true);
-        }
-        Poll::Pending
     }
 }
 
-/// Accepts a stream. Returns `None` if the connection has ended or failed. The stream is boxed at once, because the values that h2
-/// returns are large and would be copied several times.
-fn poll_stream(h2: &mut H2Connection, cx: &mut Context<'_>) -> Poll<Option<Box<Stream>>> {
-    h2.poll_accept(cx).map(|accepted| {
-        let (request, respond) = accepted?.ok()?;
-        Some(in_place::boxed(|| Stream::new(request, respond)))
-    })
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        sync::atomic::{AtomicU32, Ordering},
+        task::ready,
+    };
+
+    use tokio::{
+        sync::oneshot,
+        task::{coop::poll_proceed, yield_now},
+    };
+
+    use super::*;
+
+    /// A turn of a connection that does not end, and what the runtime does between two turns.
+    async fn turn<'c>(driver: &mut Driver<'c>, mut poll_h2: impl FnMut(&mut Context<'_>, &mut Carried<'c>)) {
+        poll_fn(|cx| {
+            let ended = driver.poll(cx, |cx, carried| {
+                poll_h2(cx, carried);
+                Poll::Pending
+            });
+            assert!(ended.is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        yield_now().await;
+    }
+
+    /// Uses up what is left of the task's budget.
+    fn poll_busy(cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(poll_proceed(cx)).made_progress();
+        }
+    }
+
+    #[tokio::test]
+    async fn h2_sends_the_answers_of_all_streams_in_their_turn() {
+        let answers = AtomicU32::new(0);
+        let (mut driver, mut h2_polls) = (Driver::new(), 0);
+        turn(&mut driver, |cx, carried| {
+            h2_polls += 1;
+            for _ in 0..3 {
+                let (h2, answers, mut waits) = (cx.waker().clone(), &answers, false);
+                carried.begin(|| {
+                    poll_fn(move |cx| {
+                        if !mem::replace(&mut waits, true) {
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                        answers.fetch_add(1, Ordering::Relaxed);
+                        h2.wake_by_ref();
+                        Poll::Ready(())
+                    })
+                });
+            }
+        })
+        .await;
+        assert_eq!((h2_polls, answers.load(Ordering::Relaxed)), (1, 0), "each stream was polled once");
+        let mut sent = None;
+        turn(&mut driver, |_, _| sent = Some(answers.load(Ordering::Relaxed))).await;
+        assert_eq!(sent, Some(3));
+    }
+
+    /// Otherwise busy streams would keep the connection from reading, and from sending what they have for the client.
+    #[tokio::test]
+    async fn h2_is_polled_first_after_streams_have_used_up_the_budget() {
+        let (mut driver, mut h2_polls) = (Driver::new(), 0);
+        for number in 1..=6 {
+            turn(&mut driver, |cx, carried| {
+                if h2_polls == 0 {
+                    (0..3).for_each(|_| carried.begin(|| poll_fn(poll_busy)));
+                }
+                assert!(has_budget_remaining(), "poll {h2_polls}");
+                h2_polls += 1;
+                // It has something to do in each turn.
+                cx.waker().wake_by_ref();
+            })
+            .await;
+            assert_eq!(h2_polls, number, "it had its turn");
+        }
+    }
+
+    /// Such a poll would not get a stream on, and would be taken for progress of its backend.
+    #[tokio::test]
+    async fn no_stream_is_polled_without_budget() {
+        let polls = AtomicU32::new(0);
+        let (mut driver, mut begun) = (Driver::new(), false);
+        for _ in 0..8 {
+            turn(&mut driver, |_, carried| {
+                let begun = mem::replace(&mut begun, true);
+                for _ in 0..if begun { 0 } else { 2 } {
+                    carried.begin(|| poll_fn(poll_busy));
+                    carried.begin(|| {
+                        poll_fn(|_| {
+                            // A panic would end the stream, and not fail this test.
+                            polls.fetch_add(if has_budget_remaining() { 1 } else { 100 }, Ordering::Relaxed);
+                            Poll::Pending
+                        })
+                    });
+                }
+            })
+            .await;
+        }
+        assert_eq!(polls.load(Ordering::Relaxed), 2, "each was polled once: nothing wakes them");
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_bounded() {
+        let polls = AtomicU32::new(0);
+        let (mut driver, mut begun) = (Driver::new(), false);
+        for number in 1..=3 {
+            turn(&mut driver, |_, carried| {
+                let begun = mem::replace(&mut begun, true);
+                for _ in 0..if begun { 0 } else { 3 * AT_ONCE } {
+                    carried.begin(|| {
+                        poll_fn(|_| {
+                            polls.fetch_add(1, Ordering::Relaxed);
+                            Poll::Pending
+                        })
+                    });
+                }
+            })
+            .await;
+            assert_eq!(polls.load(Ordering::Relaxed), number * AT_ONCE);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_streams_of_a_connection_that_has_ended_are_carried_to_their_ends() {
+        let (mut driver, mut gone) = (Driver::new(), None);
+        let ended = poll_fn(|cx| {
+            let ended = driver.poll(cx, |_, carried| {
+                let (go, going) = oneshot::channel::<()>();
+                gone = Some(go);
+                carried.begin(|| async { drop(going.await) });
+                Poll::Ready(())
+            });
+            Poll::Ready(ended)
+        });
+        assert!(ended.await.is_ready());
+        assert!(poll_fn(|cx| Poll::Ready(driver.poll_rest(cx))).await.is_pending());
+        gone.unwrap().send(()).unwrap();
+        poll_fn(|cx| driver.poll_rest(cx)).await;
+    }
 }

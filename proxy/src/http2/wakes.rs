@@ -65,12 +65,10 @@ impl Wakes {
         woken.append(&mut state.streams);
     }
 
-    /// Ends the turn, unless h2 or a stream has been woken during it. These streams are moved to `woken`. Returns whether the turn has
-    /// ended: from then on a wake wakes the task.
-    pub(super) fn end_turn(&self, woken: &mut Vec<Place>) -> bool {
+    /// Ends the turn, unless h2 or a stream has been woken during it. Returns whether it has ended: from then on a wake wakes the task.
+    pub(super) fn end_turn(&self) -> bool {
         let mut state = self.lock();
         state.is_awake = !state.streams.is_empty() || self.is_h2_woken();
-        woken.append(&mut state.streams);
         !state.is_awake
     }
 
@@ -79,9 +77,10 @@ impl Wakes {
         self.h2.load(Ordering::Acquire)
     }
 
-    /// Notes whether h2 is to be polled. The caller is in a turn of the task.
-    pub(super) fn set_h2_woken(&self, is_woken: bool) {
-        self.h2.store(is_woken, Ordering::Release);
+    /// For a poll of h2. A wake from here on is noted again.
+    pub(super) fn begin_h2_poll(&self) {
+        // Not a store, which could take effect after the poll has looked at what it waits for.
+        self.h2.swap(false, Ordering::AcqRel);
     }
 
     /// Makes the waker of h2.
@@ -113,7 +112,8 @@ impl Wakes {
 impl StreamWaker {
     /// For a poll of the stream. A wake from here on is noted again.
     pub(super) fn begin_poll(&self) -> Context<'_> {
-        self.note.is_woken.store(false, Ordering::Release);
+        // Not a store, which could take effect after the poll has looked at what it waits for.
+        self.note.is_woken.swap(false, Ordering::AcqRel);
         Context::from_waker(&self.waker)
     }
 
@@ -179,13 +179,14 @@ mod tests {
 
         assert!(wakes.is_h2_woken(), "h2 is polled first");
         wakes.begin_turn(&cx, &mut woken);
-        assert!(!wakes.end_turn(&mut woken), "h2 was not polled");
-        wakes.set_h2_woken(false);
+        assert!(!wakes.end_turn(), "h2 was not polled");
+        wakes.begin_h2_poll();
         streams[1].waker.wake_by_ref();
-        assert!(!wakes.end_turn(&mut woken));
+        assert!(!wakes.end_turn());
+        wakes.begin_turn(&cx, &mut woken);
         assert_eq!(mem::take(&mut woken), [1]);
         let _ = streams[1].begin_poll();
-        assert!(wakes.end_turn(&mut woken));
+        assert!(wakes.end_turn());
         assert_eq!(count(), 0, "the task was in its turn");
 
         h2.wake_by_ref();
@@ -199,8 +200,8 @@ mod tests {
         assert_eq!(mem::take(&mut woken), [0, 1]);
         assert!(wakes.is_h2_woken());
 
-        wakes.set_h2_woken(false);
-        assert!(wakes.end_turn(&mut woken));
+        wakes.begin_h2_poll();
+        assert!(wakes.end_turn());
         streams[0].waker.wake_by_ref();
         assert_eq!(count(), 1, "it was not polled since it was woken");
         let _ = streams[0].begin_poll();
@@ -210,60 +211,57 @@ mod tests {
         wakes.begin_turn(&cx, &mut woken);
         streams[0].end();
         streams[0].waker.wake_by_ref();
-        woken.clear();
-        assert!(wakes.end_turn(&mut woken), "it has ended");
+        assert!(wakes.end_turn(), "it has ended");
     }
 
     /// A wake that is lost leaves a stream waiting for ever.
     #[test]
     fn no_wake_of_another_thread_is_lost() {
         const TIMES: u32 = 20_000;
+        /// Wakes without waiting, so that one of them comes while the stream is being polled for another.
+        const AT_ONCE: u32 = 3;
         const LOST: Duration = Duration::from_secs(20);
+        struct Unpark(std::thread::Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
         let wakes = Wakes::new();
-        wakes.set_h2_woken(false);
+        wakes.begin_h2_poll();
         let stream = wakes.stream_waker(7);
         let waker = stream.waker.clone();
         let (sent, seen) = (&AtomicU32::new(0), &AtomicU32::new(0));
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                for number in 1..=TIMES {
-                    sent.store(number, Ordering::Release);
+                for number in 1..=TIMES * AT_ONCE {
+                    sent.store(number, Ordering::Relaxed);
                     waker.wake_by_ref();
-                    while seen.load(Ordering::Acquire) < number {
-                        std::thread::yield_now();
+                    while number.is_multiple_of(AT_ONCE) && seen.load(Ordering::Acquire) < number {
+                        std::hint::spin_loop();
                     }
                 }
             });
-            struct Unpark(std::thread::Thread);
-            impl Wake for Unpark {
-                fn wake(self: Arc<Self>) {
-                    self.0.unpark();
-                }
-            }
             let task = Waker::from(Arc::new(Unpark(std::thread::current())));
             let mut woken = Vec::new();
-            while seen.load(Ordering::Relaxed) < TIMES {
+            while seen.load(Ordering::Relaxed) < TIMES * AT_ONCE {
                 wakes.begin_turn(&Context::from_waker(&task), &mut woken);
-                loop {
-                    for place in woken.drain(..) {
-                        assert_eq!(place, 7);
-                        let _ = stream.begin_poll();
-                        seen.store(sent.load(Ordering::Acquire), Ordering::Release);
-                    }
-                    if wakes.end_turn(&mut woken) {
-                        break;
-                    }
+                for place in woken.drain(..) {
+                    assert_eq!(place, 7);
+                    let _ = stream.begin_poll();
+                    seen.store(sent.load(Ordering::Relaxed), Ordering::Release);
                 }
-                let (number, since) = (seen.load(Ordering::Relaxed), Instant::now());
-                if number < TIMES {
-                    std::thread::park_timeout(LOST);
+                if !wakes.end_turn() || seen.load(Ordering::Relaxed) == TIMES * AT_ONCE {
+                    continue;
                 }
+                let since = Instant::now();
+                std::thread::park_timeout(LOST);
                 if since.elapsed() >= LOST {
                     // Ends the other thread.
                     seen.store(u32::MAX, Ordering::Release);
                 }
             }
         });
-        assert_eq!(seen.load(Ordering::Relaxed), TIMES, "a wake was lost");
+        assert_eq!(seen.load(Ordering::Relaxed), TIMES * AT_ONCE, "a wake was lost");
     }
 }
