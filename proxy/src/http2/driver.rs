@@ -91,11 +91,13 @@ mod tests {
         future::poll_fn,
         sync::atomic::{AtomicU32, Ordering},
         task::ready,
+        time::Duration,
     };
 
     use tokio::{
         sync::oneshot,
         task::{coop::poll_proceed, yield_now},
+        time::timeout,
     };
 
     use super::*;
@@ -192,14 +194,13 @@ mod tests {
         assert_eq!(polls.load(Ordering::Relaxed), 2, "each was polled once: nothing wakes them");
     }
 
-    #[tokio::test]
-    async fn a_turn_is_bounded() {
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_is_bounded_and_followed_by_another() {
         let polls = AtomicU32::new(0);
-        let (mut driver, mut begun) = (Driver::new(), false);
-        for number in 1..=3 {
-            turn(&mut driver, |_, carried| {
-                let begun = mem::replace(&mut begun, true);
-                for _ in 0..if begun { 0 } else { 3 * AT_ONCE } {
+        let (mut driver, mut turns) = (Driver::new(), 0);
+        let served = poll_fn(|cx| {
+            let _ = driver.poll(cx, |_, carried| {
+                for _ in 0..3 * AT_ONCE {
                     carried.begin(|| {
                         poll_fn(|_| {
                             polls.fetch_add(1, Ordering::Relaxed);
@@ -207,10 +208,13 @@ mod tests {
                         })
                     });
                 }
-            })
-            .await;
-            assert_eq!(polls.load(Ordering::Relaxed), number * AT_ONCE);
-        }
+                Poll::Pending
+            });
+            turns += 1;
+            assert_eq!(polls.load(Ordering::Relaxed), turns * AT_ONCE);
+            if turns == 3 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        timeout(Duration::from_secs(1), served).await.expect("the task is woken");
     }
 
     #[tokio::test]
