@@ -29,7 +29,7 @@ impl<'c> Accepting<'c> {
         Self { connection, port, is_draining: false, begun: 0, last: LastAuthority::default() }
     }
 
-    /// Whether the client is to be told something of the connection as a whole. The task is woken for it, but not h2.
+    /// Whether the client must be told that the connection is going to end. Only the task was woken for that, so h2 must be, too.
     pub(super) fn must_tell(&self) -> bool {
         self.drains() || self.connection.streams.is_closing()
     }

@@ -14,7 +14,7 @@ use super::{carried::Carried, wakes::Wakes};
 /// nothing of the budget that the runtime gives to a task for each turn.
 const AT_ONCE: u32 = 64;
 
-/// Polls h2 and the streams of a connection, as far as they were woken.
+/// Polls h2 and those streams of a connection that were woken.
 pub(super) struct Driver<'c> {
     wakes: Arc<Wakes>,
     h2_waker: Waker,
@@ -34,8 +34,8 @@ impl<'c> Driver<'c> {
         self.h2_waker.wake_by_ref();
     }
 
-    /// Polls what was woken. `poll_h2` is ready when the connection has ended, and so is this. It can begin to carry streams; these
-    /// are polled in the same turn if it is long enough.
+    /// Polls what was woken. Ready when `poll_h2` is: the connection has ended. The streams that `poll_h2` begins to carry are polled in
+    /// the same turn, as far as there is room and budget.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,7 +170,7 @@ mod tests {
         }
     }
 
-    /// Such a poll would not get a stream on, and would be taken for progress of its backend.
+    /// Such a poll achieves nothing, but would be taken for a sign of life of the stream's backend.
     #[tokio::test]
     async fn no_stream_is_polled_without_budget() {
         let polls = AtomicU32::new(0);
