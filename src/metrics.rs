@@ -59,9 +59,9 @@ pub struct Figures {
     pub refused_statuses: Option<usize>,
     /// Ports of the table that are not bound.
     pub unbound: usize,
-    /// Documents and objects with something wrong, by how wrong.
+    /// The severity of each document or object with a problem.
     pub problems: Vec<Severity>,
-    /// How many remarks there are about objects that are accepted.
+    /// The number of remarks about accepted objects.
     pub remarks: BTreeMap<(Kind, Topic), usize>,
     /// Kinds that cannot be read.
     pub degraded: BTreeSet<&'static str>,
@@ -85,7 +85,7 @@ pub fn text(figures: &Figures) -> String {
         usage.inspect_err(|error| tracing::debug!(%error, "the process's own figures cannot be read"));
     let usage = usage.ok();
     usage.iter().for_each(|usage| process::register(&mut registry, usage));
-    // One text, one end.
+    // The combined text has one end marker.
     text.truncate(text.len() - END.len());
     let _ = encode(&mut text, &registry);
     if let Some(nginx) = &figures.nginx {

@@ -11,7 +11,7 @@ use crate::{accept::Port, http::host::LastAuthority, in_place, io::DownIo};
 /// The number of streams that are accepted, and routed, before the worker's other connections are served.
 const AT_ONCE: u32 = 16;
 
-pub(super) type H2Connection = server::Connection<Box<DownIo>, Bytes>;
+type H2Connection = server::Connection<Box<DownIo>, Bytes>;
 
 /// Accepts the streams of a connection.
 pub(super) struct Accepting<'c> {
@@ -55,7 +55,7 @@ impl<'c> Accepting<'c> {
                 self.is_draining = true;
                 h2.graceful_shutdown();
             }
-            // Before h2 gave out the last stream, it did all that could be done, and has arranged to be woken.
+            // Before h2 returned the last stream, it did all the work that there was, and arranged to be woken.
             if number > 0 && !drains && streams.are_all(self.begun) && !streams.is_closing() {
                 return Poll::Pending;
             }

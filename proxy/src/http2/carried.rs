@@ -46,7 +46,7 @@ impl<'c> Carried<'c> {
     }
 
     /// Polls the streams that are to be polled, but no more than there is `room` for, and none after the task's budget has been
-    /// used up: it could not make progress, but the limit of silence would take the poll for a sign of life.
+    /// used up: such a stream could not make progress, but the idle limit would take the poll for a sign of life.
     pub(super) fn poll(&mut self, room: &mut u32) {
         let mut polled = 0;
         while let Some(&place) = self.woken.get(polled)

@@ -10,9 +10,9 @@ use tokio::task::coop::has_budget_remaining;
 
 use super::{carried::Carried, wakes::Wakes};
 
-/// How many streams are polled before the worker's other connections are served. A stream that compresses a body, for example, takes
+/// The maximum number of streams that are polled before the worker's other connections are served. A stream that compresses a body, for example, takes
 /// nothing of the budget that the runtime gives to a task for each turn.
-const AT_ONCE: u32 = 64;
+const MAX_POLLS: u32 = 64;
 
 /// Polls h2 and those streams of a connection that were woken.
 pub(super) struct Driver<'c> {
@@ -42,7 +42,7 @@ impl<'c> Driver<'c> {
         mut poll_h2: impl FnMut(&mut Context<'_>, &mut Carried<'c>) -> Poll<()>,
     ) -> Poll<()> {
         self.wakes.begin_turn(cx, &mut self.carried.woken);
-        let mut room = AT_ONCE;
+        let mut room = MAX_POLLS;
         if mem::take(&mut self.is_spent) && self.poll_h2(&mut poll_h2).is_ready() {
             return Poll::Ready(());
         }
@@ -59,7 +59,7 @@ impl<'c> Driver<'c> {
     /// Carries the streams of a connection that has ended. Ready when none is left.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.wakes.begin_turn(cx, &mut self.carried.woken);
-        self.carried.poll(&mut { AT_ONCE });
+        self.carried.poll(&mut { MAX_POLLS });
         if self.carried.is_empty() {
             return Poll::Ready(());
         }
@@ -200,7 +200,7 @@ mod tests {
         let (mut driver, mut turns) = (Driver::new(), 0);
         let served = poll_fn(|cx| {
             let _ = driver.poll(cx, |_, carried| {
-                for _ in 0..3 * AT_ONCE {
+                for _ in 0..3 * MAX_POLLS {
                     carried.begin(|| {
                         poll_fn(|_| {
                             polls.fetch_add(1, Ordering::Relaxed);
@@ -211,7 +211,7 @@ mod tests {
                 Poll::Pending
             });
             turns += 1;
-            assert_eq!(polls.load(Ordering::Relaxed), turns * AT_ONCE);
+            assert_eq!(polls.load(Ordering::Relaxed), turns * MAX_POLLS);
             if turns == 3 { Poll::Ready(()) } else { Poll::Pending }
         });
         timeout(Duration::from_secs(1), served).await.expect("the task is woken");

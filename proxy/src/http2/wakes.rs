@@ -1,4 +1,4 @@
-//! Which parts of a connection can go on: h2, and each of its streams.
+//! Which parts of a connection can make progress: h2, and each of its streams.
 //!
 //! One task polls all of them. Each part has a waker of its own. It notes the part, and wakes the task unless the task is in its
 //! turn and will look again.
@@ -79,7 +79,7 @@ impl Wakes {
 
     /// For a poll of h2. A wake from here on is noted again.
     pub(super) fn begin_h2_poll(&self) {
-        // Not a store, which could take effect after the poll has looked at what it waits for.
+        // Not a store, which could take effect after the poll has checked what it waits for.
         self.h2.swap(false, Ordering::AcqRel);
     }
 
@@ -112,12 +112,12 @@ impl Wakes {
 impl StreamWaker {
     /// For a poll of the stream. A wake from here on is noted again.
     pub(super) fn begin_poll(&self) -> Context<'_> {
-        // Not a store, which could take effect after the poll has looked at what it waits for.
+        // Not a store, which could take effect after the poll has checked what it waits for.
         self.note.is_woken.swap(false, Ordering::AcqRel);
         Context::from_waker(&self.waker)
     }
 
-    /// After the stream's last poll. h2 wakes a stream once it is closed, for nobody.
+    /// For the end of the stream. Later wakes, such as h2's when the stream is closed, are ignored.
     pub(super) fn end(&self) {
         self.note.is_woken.store(true, Ordering::Release);
     }
